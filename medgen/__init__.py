@@ -8,14 +8,32 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from medgen import (
+        apps,
+        bundles,
+        covariates,
+        data,
+        engines,
+        handlers,
+        inferers,
+        io,
+        metrics,
+        networks,
+        processes,
+        randomness,
+        samplers,
+        transforms,
+    )
+    from medgen.bundles import load
+    from medgen.covariates import Covariates, Range
+
 __version__ = "0.1.0"
 
-_NAMES = {
-    "Covariates": "medgen.covariates",
-    "Range": "medgen.covariates",
-    "load": "medgen.bundles",
-}
-_MODULES = (
+__all__ = [
+    "Covariates",
+    "Range",
+    "__version__",
     "apps",
     "bundles",
     "covariates",
@@ -24,25 +42,22 @@ _MODULES = (
     "handlers",
     "inferers",
     "io",
+    "load",
     "metrics",
     "networks",
     "processes",
     "randomness",
     "samplers",
     "transforms",
-)
+]
 
-__all__ = ["__version__", *_NAMES, *_MODULES]
-
-if TYPE_CHECKING:
-    from medgen.bundles import load
-    from medgen.covariates import Covariates, Range
+_HOMES = {"Covariates": "medgen.covariates", "Range": "medgen.covariates", "load": "medgen.bundles"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    if name in _MODULES:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
         return importlib.import_module(f"medgen.{name}")
     raise AttributeError(f"module 'medgen' has no attribute {name!r}")
 

@@ -70,9 +70,8 @@ class CovariateEmbedding(nn.Module):
 
     def silence(self, name: str) -> None:
         """Set covariate ``name`` to zero effect, known or unknown, so that it can be learned from there."""
-        last = self.embeddings[name].last
         with torch.no_grad():
-            last.weight.zero_()
+            self.get_parameter(f"embeddings.{name}.last.weight").zero_()
             self.nulls[name].zero_()
 
 

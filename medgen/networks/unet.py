@@ -19,9 +19,9 @@ __all__ = ["ConditionalUNet"]
 class ConditionalUNet(nn.Module):
     """MONAI's ``DiffusionModelUNet`` (arXiv 2112.10752, 2209.07162) with covariates, context, images and any size.
 
-    Covariates join the time embedding, ``context`` (text) enters by cross-attention, ``image`` (a mask, a low-resolution
-    or a sketched image) is concatenated to the input channels. Images whose size the levels do not divide are padded
-    inside and cropped again. 2D and 3D are the same code.
+    Covariates join the time embedding, ``context`` (text) enters by cross-attention, ``image`` (a mask, a
+    low-resolution or a sketched image) is concatenated to the input channels. Images whose size the levels do not
+    divide are padded inside and cropped again. 2D and 3D are the same code.
 
     Args:
         spatial_dims: 2 or 3.
@@ -93,7 +93,7 @@ class ConditionalUNet(nn.Module):
         if self.covariates is not None:
             # MONAI adds class_embedding(class_labels) to the time embedding: the place where covariates belong.
             self.unet.num_class_embeds = len(self.covariates)
-            self.unet.class_embedding = CovariateEmbedding(self.covariates, 4 * channels[0])
+            self.unet.add_module("class_embedding", CovariateEmbedding(self.covariates, 4 * channels[0]))
         if context_dim is not None:
             self.null_context = nn.Parameter(torch.zeros(1, 1, context_dim))
         if activation_checkpointing:
@@ -134,7 +134,9 @@ class ConditionalUNet(nn.Module):
             hidden, times, context=self._context(noisy, context), class_labels=self._covariates(noisy, covariates)
         )
         output = _from_patches(output, self.patch_size)
-        return output[(..., *(slice(0, size) for size in spatial))]
+        for dim, size in enumerate(spatial, start=2):
+            output = output.narrow(dim, 0, size)
+        return output
 
     def _fold(self, image: torch.Tensor) -> torch.Tensor:
         padding: list[int] = []
