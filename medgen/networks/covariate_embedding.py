@@ -29,7 +29,7 @@ class CovariateEmbedding(nn.Module):
         frequencies: number of Fourier frequencies of a continuous covariate; its value is first scaled to [-1, 1].
     """
 
-    def __init__(self, covariates: Covariates, embedding_dim: int, frequencies: int = 8) -> None:
+    def __init__(self, covariates: Covariates, embedding_dim: int, frequencies: int = 6) -> None:
         super().__init__()
         self.covariates = covariates
         self.embedding_dim = embedding_dim
