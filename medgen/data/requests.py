@@ -50,7 +50,7 @@ class GenerationRequests(Dataset):
     Example:
         >>> requests = GenerationRequests(covariates, n=4, seed=0, diagnosis=["NC", "AD"], age=75)
         >>> len(requests), requests.conditions
-        (8, [{'diagnosis': 'NC', 'age': 75}, {'diagnosis': 'AD', 'age': 75}])
+        (8, [{'diagnosis': 'NC', 'age': 75.0}, {'diagnosis': 'AD', 'age': 75.0}])
     """
 
     def __init__(self, covariates: Covariates, n: int = 16, seed: int = 0, **values: Any) -> None:
@@ -58,11 +58,11 @@ class GenerationRequests(Dataset):
         self.n = n
         self.seeds = image_seeds(seed, n)
         listed = {name: list(value) if _is_list(value) else [value] for name, value in values.items()}
+        combinations = [dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())]
+        self.encoded = covariates.encode(combinations, where="request")
         self.conditions: list[dict[str, Any]] = [
-            {name: value for name, value in zip(listed, combination, strict=True) if value is not None}
-            for combination in itertools.product(*listed.values())
+            {name: value for name, value in covariates.decode(row).items() if value is not None} for row in self.encoded
         ]
-        self.encoded = covariates.encode(self.conditions)
 
     def __len__(self) -> int:
         return self.n * len(self.conditions)
@@ -104,7 +104,5 @@ def _title(covariates: Covariates, condition: Mapping[str, Any]) -> str:
             parts.append(str(value))
         else:
             unit = getattr(covariates[name], "unit", "")
-            parts.append(
-                f"{float(value):g} {unit}".strip() if unit in ("years", "mm", "ml") else f"{name} {float(value):g}"
-            )
+            parts.append(f"{value:g} {unit}".strip() if unit in ("years", "mm", "ml") else f"{name} {value:g}")
     return ", ".join(parts) or "unconditional"

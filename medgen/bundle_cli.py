@@ -1,0 +1,105 @@
+"""``python -m medgen.bundles check|info PATH``: is a bundle whole, and what is it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medgen.bundle_check import config_problems
+from medgen.bundles import find_bundle, manifest_of
+from medgen.handlers.manifest import manifest_path, read_manifest
+
+__all__ = ["bundle_problems", "main"]
+
+_FILES = (
+    "LICENSE",
+    "docs/README.md",
+    "configs/metadata.json",
+    "configs/train.json",
+    "configs/inference.json",
+    "configs/logging.conf",
+)
+_METADATA = (
+    *("version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "schema"),
+    *("task", "description", "authors", "copyright", "changelog", "network_data_format"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 1 when ``check`` found something."""
+    parser = argparse.ArgumentParser(prog="python -m medgen.bundles", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="list what is missing, misspelt or damaged")
+    check.add_argument("path", help="the bundle's folder")
+    check.add_argument("overlays", nargs="*", help="configuration files to lay over its train.json")
+    info = commands.add_parser("info", help="print what the bundle is and what it was trained on")
+    info.add_argument("path", help="the bundle's folder")
+    options = parser.parse_args(arguments)
+    if options.command == "info":
+        print(_description(find_bundle(options.path)))
+        return 0
+    problems = bundle_problems(options.path, options.overlays)
+    print("\n".join(problems) or f"{options.path}: nothing to complain about")
+    return 1 if problems else 0
+
+
+def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> list[str]:
+    """List what is missing from a bundle, refused by :func:`medgen.bundles.check_config`, or damaged.
+
+    Args:
+        path: the bundle's folder.
+        overlays: configuration files to lay over its ``train.json``.
+
+    Raises:
+        FileNotFoundError: when there is no bundle.
+    """
+    from monai.bundle import ConfigParser
+
+    root = find_bundle(path)
+    problems = [f"{name}: missing" for name in _FILES if not (root / name).is_file()]
+    metadata = ConfigParser.load_config_file(root / "configs" / "metadata.json")
+    problems += [f"configs/metadata.json: {key!r} is missing" for key in _METADATA if key not in metadata]
+    for file in sorted((root / "configs").glob("*.json")):
+        if file.name == "metadata.json":
+            continue
+        parser = ConfigParser()
+        parser.read_config([file, *overlays] if file.name == "train.json" else file)
+        parser.read_meta(metadata)
+        parser.parse()
+        problems += [f"configs/{file.name}: {problem}" for problem in config_problems(parser)]
+    weights = root / "models" / "model.pt"
+    if weights.is_file() and manifest_path(weights).is_file():
+        try:
+            read_manifest(weights)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _description(root: Path) -> str:
+    """Return a few lines on the bundle at ``root``."""
+    from monai.bundle import ConfigParser
+
+    metadata = ConfigParser.load_config_file(root / "configs" / "metadata.json")
+    inference = ConfigParser.load_config_file(root / "configs" / "inference.json")
+    weights = root / "models" / "model.pt"
+    manifest = manifest_of(weights)
+    settings: dict[str, Any] = inference | (manifest.get("config") or {})
+    covariates = {key: value for key, value in settings["covariates"].items() if not key.startswith("_")}
+    lines = [
+        f"{metadata.get('name', root.name)} {metadata['version']}: {metadata['task']}",
+        metadata["description"],
+        "covariates: " + ", ".join(f"{name} {_declared(value)}" for name, value in covariates.items()),
+        f"image size: {settings['image_size']}",
+        f"weights: {weights if weights.is_file() else 'not trained yet'}",
+    ]
+    lines += [f"  {key}: {manifest[key]}" for key in ("sha256", "iteration", "data_terms", "share") if key in manifest]
+    return "\n".join(lines)
+
+
+def _declared(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['low']}-{value['high']} {value.get('unit', '')}".strip()
+    return "/".join(value)

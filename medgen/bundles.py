@@ -1,0 +1,254 @@
+"""Find, check, inspect and load MONAI bundles.
+
+A bundle's expressions call these helpers as ``$medgen.bundles.bundle_root()`` after ``"imports": ["$import medgen"]``.
+On the command line, ``python -m medgen.bundles check|info PATH`` says whether a bundle is whole, and what it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgen.bundle_check import config_problems, nearest
+
+if TYPE_CHECKING:
+    import torch
+    from monai.bundle import ConfigParser, ConfigWorkflow
+
+    from medgen.bundle_loaded import LoadedBundle
+
+__all__ = [
+    "boolean",
+    "bundle_root",
+    "check_config",
+    "load",
+    "load_trained",
+    "manifest_of",
+    "training_settings",
+    "use_trained",
+]
+
+logger = logging.getLogger("medgen.bundles")
+
+# what a model is, and what a run may have changed: inference takes the first from the manifest beside the weights
+_MODEL = ("covariates", "process", "network_def", "codec")
+_GEOMETRY = ("image_size", "pixel_mm")
+_PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained")
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def bundle_root() -> str:
+    """Return the absolute path of the bundle whose workflow is running, else the working directory.
+
+    The workflow is found on the call stack: expressions are never handed one, and the command line does not show a
+    configuration given in an ``args_file`` or from Python. So a bundle runs from anywhere, wherever it was copied to.
+    """
+    workflow = _workflow()
+    return str(Path.cwd() if workflow is None else _root_of(Path(workflow.config_root_path)))
+
+
+def check_config() -> None:
+    """Refuse keys that nothing reads, unknown arguments and undefined references, before any data are touched.
+
+    Stands first in a bundle's ``initialize``.
+
+    Raises:
+        ValueError: listing each such key and the nearest valid one.
+        RuntimeError: when it is not called by a workflow.
+    """
+    workflow = _workflow()
+    if workflow is None:
+        raise RuntimeError("check_config: found no MONAI ConfigWorkflow that calls it; it belongs into 'initialize'")
+    problems = config_problems(workflow.parser, (workflow.init_id, workflow.run_id, workflow.final_id))
+    if problems:
+        # MONAI wraps the exception in another that names only this call, so the reason is logged too
+        message = "the bundle's configuration was refused:\n  " + "\n  ".join(problems)
+        logger.error(message)
+        raise ValueError(message)
+
+
+def boolean(value: Any, name: str, also: Sequence[str] = ()) -> Any:
+    """Read a truth value that may come from the command line, where ``--amp false`` is the (truthy) text "false".
+
+    Args:
+        value: a bool, 0 or 1, or one of the texts true / false, yes / no, on / off, 1 / 0 in any case.
+        name: the key it belongs to, for the error.
+        also: texts that are returned as they are, for example ``["auto"]``.
+
+    Returns:
+        True or False, or one of ``also``.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> boolean("false", "resume")
+        False
+    """
+    text = str(value).strip().lower()
+    if text in also:
+        return text
+    if isinstance(value, (bool, int, str)) and text in _TRUE | _FALSE:
+        return text in _TRUE
+    raise ValueError(f"{name}: found {value!r}, expected true or false{''.join(f' or {word}' for word in also)}")
+
+
+def training_settings(**more: Any) -> dict[str, Any]:
+    """Return the calling workflow's model and its plain settings as JSON, for the manifest beside the weights.
+
+    Paths are left out: a manifest may be passed on. :func:`use_trained` reads it.
+
+    Args:
+        more: settings that are known only once the data are read, for example ``pixel_mm``.
+
+    Raises:
+        RuntimeError: when it is not called by a workflow.
+    """
+    workflow = _workflow()
+    if workflow is None:
+        raise RuntimeError("training_settings: found no MONAI ConfigWorkflow that calls it")
+    plain = (bool, int, float, str, list, type(None))
+    kept = {
+        key: value
+        for key, value in workflow.parser.get().items()
+        if key in _MODEL or (isinstance(value, plain) and key not in (*_PATHS, "imports", "_desc_"))
+    }
+    expressions = {key for key, value in kept.items() if key not in _MODEL and "$" in json.dumps(value)}
+    return {key: value for key, value in kept.items() if key not in expressions} | more
+
+
+def use_trained(weights: str | Path) -> None:
+    """Let the manifest beside ``weights`` decide what the calling workflow builds: network, process, covariates, size.
+
+    So ``inference.json`` fits a model that was trained with other settings than the bundle's own.
+
+    Raises:
+        ValueError: when the network, the process or the covariates were overridden by hand.
+    """
+    workflow = _workflow()
+    if workflow is not None:
+        adopt_trained(workflow.parser, Path(weights), Path(workflow.config_root_path))
+
+
+def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> None:
+    """Replace the parts of ``parser`` that the manifest beside ``weights`` records otherwise.
+
+    A part that is not the default of any configuration in ``config_folder`` was set by hand: an image size stays as
+    it is then, a network is refused.
+    """
+    from monai.bundle import ConfigParser as Parser
+
+    trained = manifest_of(weights).get("config") or {}
+    defaults = [Parser.load_config_file(path) for path in sorted(config_folder.glob("*.json"))]
+    changed = []
+    for key in (*_MODEL, *_GEOMETRY):
+        if key not in parser or key not in trained or parser[key] == trained[key]:
+            continue
+        if any(config.get(key, ...) == parser[key] for config in defaults):
+            parser[key] = trained[key]
+            changed.append(key)
+        elif key in _MODEL:
+            raise ValueError(f"{key}: was overridden, but {weights} was trained with {json.dumps(trained[key])}")
+    if changed:
+        logger.info("%s was not trained with the bundle's defaults: using its %s", weights, ", ".join(changed))
+        parser.parse(reset=True)
+
+
+def manifest_of(weights: str | Path) -> dict[str, Any]:
+    """Return the manifest beside weights, or an empty one where there is none."""
+    from medgen.handlers.manifest import manifest_path, read_manifest
+
+    return read_manifest(weights, check=False) if manifest_path(weights).is_file() else {}
+
+
+def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = None) -> torch.nn.Module:
+    """Load ``model.pt`` into a network, after comparing its SHA-256 with the manifest's.
+
+    Returns:
+        ``network`` on ``device``, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: when there are no weights, saying how to get them.
+        ValueError: when the file is not the one that the manifest describes, or belongs to another network.
+    """
+    from medgen.handlers.manifest import manifest_path, read_manifest
+    from medgen.networks.loading import load_weights
+
+    weights = Path(weights)
+    if not weights.is_file():
+        train = weights.parent.parent / "configs" / "train.json"
+        command = (
+            f"`python -m monai.bundle run --config_file {train}`, or name" if train.is_file() else "train.json; name"
+        )
+        raise FileNotFoundError(f"{weights}: found no trained weights. Make them with {command} others by --ckpt_dir")
+    if manifest_path(weights).is_file():
+        read_manifest(weights)
+    try:
+        network.load_state_dict(load_weights(weights))
+    except RuntimeError as error:
+        raise ValueError(f"{weights}: does not fit network_def; {error}") from error
+    return network.to(device).eval()
+
+
+def load(path: str | Path, device: Any = None) -> LoadedBundle:
+    """Open a trained bundle for generating images.
+
+    Args:
+        path: the bundle's folder, the one that holds ``configs`` and ``models``.
+        device: where the network runs; by default the first GPU, else the CPU.
+
+    Raises:
+        FileNotFoundError: when the folder is no bundle, or holds no trained weights.
+        ValueError: when the weights are damaged.
+
+    Example:
+        >>> images = medgen.load("bundles/adni_ddim").generate(diagnosis="AD", age=75, n=16, seed=0)
+    """
+    from medgen.bundle_loaded import LoadedBundle
+
+    return LoadedBundle(path, device)
+
+
+def _workflow() -> ConfigWorkflow | None:
+    """Return the nearest ``ConfigWorkflow`` among the callers."""
+    if "monai.bundle.workflows" not in sys.modules:
+        return None
+    from monai.bundle import ConfigWorkflow
+
+    frame = inspect.currentframe()
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if isinstance(found, ConfigWorkflow):
+            return found
+        frame = frame.f_back
+    return None
+
+
+def _root_of(config_folder: Path) -> Path:
+    """Return the bundle of a configuration folder; MONAI allows one without a ``configs`` folder."""
+    folder = config_folder.resolve()
+    return folder.parent if folder.name == "configs" else folder
+
+
+def find_bundle(path: str | Path) -> Path:
+    """Return the absolute path of a bundle's folder.
+
+    Raises:
+        FileNotFoundError: when there is none, naming bundles nearby.
+    """
+    root = Path(path).resolve()
+    if (root / "configs" / "metadata.json").is_file():
+        return root
+    nearby = [folder.parents[1].name for folder in root.parent.glob("*/configs/metadata.json")]
+    raise FileNotFoundError(f"{path}: found no configs/metadata.json there, so no bundle{nearest(root.name, nearby)}")
+
+
+if __name__ == "__main__":
+    from medgen.bundle_cli import main
+
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The handler that writes generated images, a grid and a manifest."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+
+from medgen import __version__
+from medgen.data.requests import GenerationRequests
+from medgen.files import atomic_write
+from medgen.io import image_grid, save_nifti, save_png
+
+__all__ = ["SaveSamples"]
+
+logger = logging.getLogger("medgen.handlers")
+_OWN = re.compile(r"(images/image_\d+\.png|nifti/image_\d+\.nii\.gz)")
+
+
+class SaveSamples:
+    """Write every generated image as it comes, and at the end a grid and ``manifest.csv``.
+
+    ``images/image_00000.png`` and ``nifti/image_00000.nii.gz`` (with a JSON sidecar) are numbered in the order of the
+    requests; ``grid.png`` has one block of rows per condition. Each file says that it is synthetic, and with which
+    model, seed, covariates and settings it was made. Images that an earlier ``manifest.csv`` in the folder lists are
+    removed first, so that the folder holds one request.
+
+    Args:
+        requests: what is generated.
+        output_dir: folder to write to; made when absent.
+        settings: sampling settings for the record, for example ``{"guidance": 1.5, "steps": 50}``.
+        manifest: the model's manifest; its ``sha256`` is recorded.
+        png: write single PNG files.
+        nifti: write NIfTI files.
+        affine: ``(4, 4)`` voxel to world of the NIfTI files, in mm; the identity by default.
+        columns: images per row of the grid.
+        rows: rows per condition of the grid, at most; what is left over is in the single files.
+    """
+
+    def __init__(
+        self,
+        requests: GenerationRequests,
+        output_dir: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        manifest: Mapping[str, Any] | None = None,
+        png: bool = True,
+        nifti: bool = True,
+        affine: Any = None,
+        columns: int = 8,
+        rows: int = 8,
+    ) -> None:
+        self.requests = requests
+        self.output_dir = Path(output_dir)
+        self.settings = {key: value for key, value in (settings or {}).items() if value is not None}
+        self.model = str((manifest or {}).get("sha256", "unknown"))
+        self.png = png
+        self.nifti = nifti
+        self.affine = affine
+        self.columns = min(columns, requests.n)
+        self.shown = min(requests.n, self.columns * rows)
+        self._thumbnails: dict[int, torch.Tensor] = {}
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._wanted = requests.rows()
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator whose batches carry ``index`` and whose output carries the images."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self._thumbnails.clear()
+        self._rows.clear()
+        earlier = self.output_dir / "manifest.csv"
+        if earlier.is_file():
+            with open(earlier, newline="") as file:
+                names = [row.get(kind) or "" for row in csv.DictReader(file) for kind in ("png", "nifti")]
+            earlier.unlink()
+            for name in names:
+                if _OWN.fullmatch(name):
+                    (self.output_dir / name).unlink(missing_ok=True)
+                    (self.output_dir / name.replace(".nii.gz", ".json")).unlink(missing_ok=True)
+
+    def _write(self, engine: Engine) -> None:
+        indices = [int(item) for item in _column(engine.state.batch, "index")]
+        for index, image in zip(indices, _column(engine.state.output, CommonKeys.PRED), strict=True):
+            self._write_one(index, torch.as_tensor(image).detach().float().cpu().clamp(-1, 1))
+
+    def _write_one(self, index: int, image: torch.Tensor) -> None:
+        row = self._wanted[index]
+        covariates = {name: row[name] for name in self.requests.covariates}
+        record = {"seed": row["seed"], "covariates": covariates, "model_sha256": self.model} | self.settings
+        files = {}
+        if self.png:
+            picture = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
+            picture = picture if picture.shape[0] in (1, 3) else picture[:1]
+            files["png"] = save_png(picture, self.output_dir / "images" / f"image_{index:05d}.png", record)
+        if self.nifti:
+            name = f"image_{index:05d}.nii.gz"
+            files["nifti"] = save_nifti(image, self.output_dir / "nifti" / name, self.affine, record)
+        if index % self.requests.n < self.shown:
+            self._thumbnails[index] = image
+        relative = {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.items()}
+        self._rows[index] = relative | row | self.settings
+
+    def _finish(self, engine: Engine) -> None:
+        self._save_grid()
+        columns = list(dict.fromkeys(key for row in self._rows.values() for key in row))
+        columns += ["model_sha256", "software", "synthetic"]
+        with atomic_write(self.output_dir / "manifest.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            for index in sorted(self._rows):
+                last = {"model_sha256": self.model, "software": f"medgen {__version__}", "synthetic": "YES"}
+                writer.writerow(
+                    {key: "" if value is None else value for key, value in self._rows[index].items()} | last
+                )
+        logger.info("wrote %d synthetic images and manifest.csv to %s", len(self._rows), self.output_dir)
+
+    def _save_grid(self) -> None:
+        if not self._thumbnails:
+            return
+        empty = torch.full_like(next(iter(self._thumbnails.values())), -1.0)
+        tiles: list[torch.Tensor] = []
+        labels: list[str] = []
+        for condition, title in enumerate(self.requests.titles()):
+            first = condition * self.requests.n
+            block = [self._thumbnails.get(first + image, empty) for image in range(self.shown)]
+            block += [empty] * (-len(block) % self.columns)
+            tiles += block
+            labels += [title] + [""] * (len(block) // self.columns - 1)
+        grid = image_grid(tiles, columns=self.columns, row_labels=labels)
+        record = {"seed": self._wanted[0]["seed"], "conditions": self.requests.titles(), "model_sha256": self.model}
+        save_png(grid, self.output_dir / "grid.png", record | self.settings)
+
+
+def _column(items: Any, key: str) -> Sequence[Any] | np.ndarray | torch.Tensor:
+    """Return ``key`` of every sample, from a batch or from the list of dictionaries it was taken apart into."""
+    return [item[key] for item in items] if isinstance(items, (list, tuple)) else items[key]
