@@ -96,6 +96,8 @@ class GenerativeTrainer(SupervisedTrainer):
         inference_network: what generates: the averaged network, or the trained one without average; never wrapped.
         unwrapped_network: the trained network, without wrappers.
         step: the :class:`TrainingStep`.
+        image_shape: ``(C, *spatial)`` of the training images; None before the first batch.
+        batch_size: of the latest batch.
         stateful: handlers by name whose ``state_dict`` belongs into a checkpoint.
 
     Raises:
@@ -142,6 +144,8 @@ class GenerativeTrainer(SupervisedTrainer):
         to_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.stateful: dict[str, Any] = {}
+        self.image_shape: tuple[int, ...] | None = None
+        self.batch_size = 0
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.process = process
         self.covariates = covariates
@@ -263,6 +267,8 @@ class GenerativeTrainer(SupervisedTrainer):
         if batchdata is None:
             raise ValueError("batch: the loader gave None")
         images, _, _, conditions = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        self.batch_size, *shape = images.shape
+        self.image_shape = tuple(shape)
         if not self.unwrapped_network.training:
             self.network.train()
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any, TextIO
 
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from medgen.engines.distributed import is_first_rank
+from medgen.handlers.periodic import Window
 
-__all__ = ["ProgressBar", "Throughput", "duration"]
+__all__ = ["ProgressBar", "duration"]
 
 
 def duration(seconds: float) -> str:
@@ -25,43 +25,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-class Throughput:
-    """Images per second over the time since :meth:`start`, all processes together."""
-
-    def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        """Begin to count."""
-        self.images = 0
-        self._since = time.perf_counter()
-
-    def add(self, engine: Any) -> None:
-        """Count the current batch of ``engine``."""
-        batch = engine.state.output.get("t") if isinstance(engine.state.output, dict) else None
-        world = engine.step.world_size if hasattr(engine, "step") else 1
-        self.images += world * (len(batch) if batch is not None else 1)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since :meth:`start`."""
-        return time.perf_counter() - self._since
-
-    @property
-    def rate(self) -> float:
-        """Images per second."""
-        return self.images / max(self.seconds, 1e-9)
-
-
 class ProgressBar:
     """A bar on a terminal, one line every few seconds elsewhere: iterations, loss, images/s, time left.
 
-    Only the first process shows it. The loss is the mean over the optimizer steps since the last update.
+    Only the first process shows it. Loss and rate are of the time since the last update.
 
     Args:
         interval: iterations between updates of a terminal's bar.
         seconds: seconds between lines where there is no terminal.
         stream: where to write; by default the standard error.
+
+    Raises:
+        ValueError: when ``interval`` or ``seconds`` is not positive.
     """
 
     def __init__(self, interval: int = 10, seconds: float = 30.0, stream: TextIO | None = None) -> None:
@@ -84,51 +59,46 @@ class ProgressBar:
         state = engine.state
         self._total = state.max_epochs * state.epoch_length if state.epoch_length else None
         self._first = self._shown = state.iteration
-        self._whole, self._recent = Throughput(), Throughput()
-        self._losses: list[float] = []
+        self._whole, self._recent = Window(), Window()
         if self._out.isatty():
             self._bar = tqdm(
                 total=self._total, initial=self._first, unit="it", desc="train", file=self._out, dynamic_ncols=True
             )
 
     def _iteration(self, engine: Any) -> None:
-        state = engine.state
         self._recent.add(engine)
-        if state.iteration % engine.step.accumulation_steps == 0:
-            self._losses.append(state.step_loss)
         if self._bar is None:
             if self._recent.seconds >= self.seconds:
-                self._line(state)
-        elif (state.iteration - self._first) % self.interval == 0:
-            self._bar.set_postfix_str(self._status(state), refresh=False)
-            self._bar.update(state.iteration - self._shown)
-            self._shown = state.iteration
-            self._next()
+                self._line(engine.state)
+        elif (engine.state.iteration - self._first) % self.interval == 0:
+            self._bar.set_postfix_str(self._status(engine.state), refresh=False)
+            self._advance(engine.state)
 
     def _status(self, state: Any) -> str:
-        loss = sum(self._losses) / len(self._losses) if self._losses else state.step_loss
         skipped = f", {state.skipped} skipped" if state.skipped else ""
-        return f"loss {loss:.4f}, {self._recent.rate:.1f} images/s{skipped}"
+        return f"loss {self._recent.loss:.4f}, {self._recent.rate:.1f} images/s{skipped}"
+
+    def _advance(self, state: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(state.iteration - self._shown)
+        self._shown = state.iteration
+        self._recent.clear()
 
     def _line(self, state: Any) -> None:
         done = state.iteration - self._first
-        left = ""
-        if self._total is not None and done:
+        of = left = ""
+        if self._total is not None:
+            of = f"/{self._total}"
             left = f", {duration((self._total - state.iteration) * self._whole.seconds / done)} left"
-        of = f"/{self._total}" if self._total is not None else ""
         print(f"train {state.iteration}{of}: {self._status(state)}{left}", file=self._out, flush=True)
-        self._next()
-
-    def _next(self) -> None:
-        self._recent.start()
-        self._losses.clear()
+        self._advance(state)
 
     def _completed(self, engine: Any) -> None:
         if self._bar is not None:
-            self._bar.update(engine.state.iteration - self._shown)
+            self._advance(engine.state)
             self._bar.close()
             self._bar = None
         elif engine.state.iteration > self._first:
-            if self._recent.images:
+            if engine.state.iteration > self._shown:
                 self._line(engine.state)
             print(f"train: done in {duration(self._whole.seconds)}", file=self._out, flush=True)
