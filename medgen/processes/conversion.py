@@ -45,8 +45,8 @@ def from_monai(scheduler: Any, spatial_size: Sequence[int] | None = None) -> Pro
         if scheduler.use_timestep_transform:
             if spatial_size is None:
                 raise ValueError(f"{name} has use_timestep_transform, so from_monai needs spatial_size, found None")
-            ratio = math.prod(spatial_size) / scheduler.base_img_size_numel
-            shift = ratio ** (1 / len(spatial_size)) * scheduler.transform_scale
+            # without scheduler.transform_scale, which MONAI takes but uses neither in training nor in sampling
+            shift = (math.prod(spatial_size) / scheduler.base_img_size_numel) ** (1 / len(spatial_size))
         normal = scheduler.sample_method == "logit-normal"
         return RectifiedFlow(
             times="logit_normal" if normal else "uniform",

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
+
 from medgen.processes.options import one_of
 from medgen.processes.process import Process
 
@@ -64,8 +66,9 @@ def _between(
     if ratio <= low:
         raise ValueError(f"t = {start:g} has less noise than the grid's cleanest level, sigma / alpha = {low:g}")
     first, last = curve(min(ratio, high)), curve(low)
-    levels = [first + (last - first) * i / (steps - 1) for i in range(1, steps)]
-    return [start, *(float(process.time_at(-2 * math.log(inverse(level)))) for level in levels), 0.0]
+    levels = [inverse(first + (last - first) * i / (steps - 1)) for i in range(1, steps)]
+    times = process.time_at(-2 * torch.tensor(levels, dtype=torch.float64).log())
+    return [start, *times.tolist(), 0.0]
 
 
 def _karras(process: Process, steps: int, start: float) -> list[float]:
