@@ -1,0 +1,99 @@
+"""Run under torchrun by test_distributed.py: each process writes what it saw to <folder>/rank<r>.pt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import ignite.distributed as idist
+import torch
+from toy import ToyLoader, ToyNetwork, toy_trainer
+
+from medgen.engines import (
+    GenerativeEvaluator,
+    GenerativeTrainer,
+    NonFiniteError,
+    finalize_distributed,
+    run_directory,
+    setup_distributed,
+)
+from medgen.engines.draws import fixed_noise, fixed_times
+from medgen.processes import RectifiedFlow
+
+
+class SampleDraws(GenerativeTrainer):
+    """Draws times and noise by sample, so that it does not matter how samples are spread over processes."""
+
+    def draw(self, clean, conditions):
+        indices = self.state.batch["index"].tolist()
+        noise = fixed_noise(clean.shape[1:], indices, self.seed + self.state.iteration)
+        return noise, fixed_times(self.process, indices, self.seed), conditions
+
+
+def train(world, rank, **changes):
+    loader = ToyLoader(batch_size=8 // world, rank=rank, world=world)
+    loader.shuffle = False  # no augmentation either: it is drawn by batch
+    network = ToyNetwork(dropout=0.0, seed=rank)  # only the first process's weights may count
+    changes = {"condition_dropout": None, "trainer_class": SampleDraws, "network": network} | changes
+    trainer = toy_trainer(train_data_loader=loader, epochs=4, **changes)
+    return trainer
+
+
+class BrokenImage(ToyLoader):
+    """One process meets an image that is not finite, in iterations 3 and 4 of an epoch."""
+
+    def batch(self, indices, images):
+        if self.rank == 1 and self.shuffle is False and int(indices[0]) in (20, 12):
+            images = images * torch.nan
+        return super().batch(indices, images)
+
+
+def main(folder: Path) -> None:
+    device = setup_distributed("cpu")
+    rank, world = idist.get_rank(), idist.get_world_size()
+    seen = {"world": world, "backend": idist.backend()}
+
+    trainer = train(world, rank)
+    trainer.run()
+    seen["weights"] = trainer.unwrapped_network.state_dict()
+    seen["average"] = trainer.ema.ema_model.state_dict()
+    seen["loss"] = trainer.state.step_loss
+    seen["wrapped"] = type(trainer.network).__name__
+
+    loader = ToyLoader(batch_size=4, shuffle=False, rank=rank, world=world)
+    evaluator = GenerativeEvaluator(device, loader, trainer.inference_network, process=RectifiedFlow(), amp=False)
+    evaluator.run()
+    seen["validation"] = evaluator.state.metrics["val_loss"]
+
+    first = run_directory(folder / "runs")
+    seen["run"] = str(first)
+    run = train(world, rank, run_dir=first, interval=2)
+    run.run()
+    seen["resume"] = str(run_directory(folder / "runs", resume=True))
+    resumed = train(world, rank, run_dir=first, interval=2, network=ToyNetwork(dropout=0.0, seed=7 + rank))
+    seen["resumed at"] = resumed.resume() and resumed.state.iteration
+    seen["resumed weights"] = resumed.unwrapped_network.state_dict()
+
+    broken = BrokenImage(batch_size=4, rank=rank, world=world)
+    broken.shuffle = False
+    guarded = toy_trainer(
+        train_data_loader=broken, epochs=1, network=ToyNetwork(dropout=0.0), accumulation_steps=1, max_skipped=3,
+        run_dir=folder / "guarded", interval=None,
+    )  # fmt: skip
+    guarded.run()
+    seen["guarded"] = (guarded.state.optimizer_steps, guarded.state.skipped)
+    seen["guarded weights"] = guarded.unwrapped_network.state_dict()
+    stopped = toy_trainer(
+        train_data_loader=broken, epochs=1, network=ToyNetwork(dropout=0.0), accumulation_steps=1, max_skipped=1
+    )
+    try:
+        stopped.run()
+    except NonFiniteError:
+        seen["stopped"] = (stopped.state.optimizer_steps, stopped.state.skipped)
+
+    torch.save(seen, folder / f"rank{rank}.pt")
+    finalize_distributed()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
