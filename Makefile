@@ -9,7 +9,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m monai.bundle run
 BUNDLE := bundles/adni_ddim
-DEMO ?= demo
 
 .PHONY: help install demo test lint format docs bench clean
 
@@ -27,11 +26,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## Simulated cohort -> train adni_ddim -> generate -> evaluate -> report
 	@start=$$SECONDS
-	$(RUN) --config_file "['$(BUNDLE)/configs/train.json','configs/demo.json']" --output_dir $(DEMO)/runs --ckpt_dir $(DEMO)/models
-	$(RUN) --config_file "['$(BUNDLE)/configs/inference.json','configs/demo.json']" --ckpt_dir $(DEMO)/models --output_dir $(DEMO)/generated --n 16
-	$(RUN) --config_file "['$(BUNDLE)/configs/evaluate.json','configs/demo.json']" --ckpt_dir $(DEMO)/models --output_dir $(DEMO)/report
+	$(RUN) --config_file "['$(BUNDLE)/configs/train.json','configs/demo.json']"
+	$(RUN) --config_file "['$(BUNDLE)/configs/inference.json','configs/demo.json']"
+	$(RUN) --config_file "['$(BUNDLE)/configs/evaluate.json','configs/demo.json']"
 	echo "medgen: demo finished in $$((SECONDS - start)) s after installation"
-	echo "medgen: the report is $$(cd $(DEMO)/report && pwd)/report.html"
+	echo "medgen: the report is $$PWD/$(BUNDLE)/eval/report.html"
 
 test: lint  ## Lint, then run every test
 	@$(BIN)/python -m pytest
@@ -51,4 +50,4 @@ bench: install  ## Speed against peers, in one run each
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 clean:  ## Remove what the targets above wrote
-	@rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf bundles/*/runs bundles/*/models bundles/*/output bundles/*/eval build dist .pytest_cache .mypy_cache .ruff_cache
