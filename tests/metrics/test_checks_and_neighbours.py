@@ -1,0 +1,70 @@
+"""What may be compared, and who is nearest."""
+
+import numpy as np
+import pytest
+
+from medgen.metrics import check_same_scale, nearest_neighbours
+
+
+def _brains(random, count=20):
+    """Images in [-1, 1], background -1 on half of the pixels."""
+    images = np.full((count, 1, 16, 16), -1.0)
+    images[:, :, 4:12, 2:14] = random.uniform(-0.6, 1, (count, 1, 8, 12))
+    return images
+
+
+def test_refuses_sides_scaled_differently():
+    random = np.random.default_rng(0)
+    real, generated = _brains(random), _brains(random)
+    assert check_same_scale(real, generated) == []
+    with pytest.raises(ValueError, match="scaled differently: generated lies"):
+        check_same_scale((generated + 1) / 2, real, ("generated", "real"))
+    with pytest.raises(ValueError, match="scaled differently"):
+        check_same_scale(real, (generated + 1) * 127.5)
+    with pytest.raises(ValueError, match="1 of 5120 values"):
+        check_same_scale(real, np.where(np.arange(5120).reshape(20, 1, 16, 16) == 7, np.nan, generated))
+
+
+def test_a_poor_generator_on_the_right_scale_is_noticed_not_refused():
+    random = np.random.default_rng(1)
+    notices = check_same_scale(random.normal(0, 0.8, (20, 1, 16, 16)), _brains(random), ("generated", "real"))
+    assert len(notices) == 1
+    assert "generated lies in" in notices[0]
+
+
+def test_finds_planted_copies():
+    random = np.random.default_rng(2)
+    references = random.standard_normal((30, 1, 8, 8))
+    queries = 0.5 * references[[4, 17, 9]] + 3 + 0.01 * random.standard_normal((3, 1, 8, 8))
+    found = nearest_neighbours(queries, references, k=2)
+    assert found.rows[:, 0].tolist() == [4, 17, 9]
+    assert (found.scores[:, 0] > 0.99).all()
+    expected = [np.corrcoef(queries[0].ravel(), r.ravel())[0, 1] for r in references]
+    assert found.scores[0, 0] == pytest.approx(max(expected))
+    assert found.scores[0, 1] == pytest.approx(sorted(expected)[-2])
+
+
+def test_euclidean_neighbours_agree_with_a_loop():
+    random = np.random.default_rng(3)
+    queries, references = random.standard_normal((40, 5)), random.standard_normal((25, 5))
+    distances = np.linalg.norm(queries[:, None] - references, axis=2)
+    found = nearest_neighbours(queries, references, k=3, kind="euclidean", block=7)
+    np.testing.assert_allclose(found.scores, np.sort(distances, 1)[:, :3], atol=1e-9)
+    np.testing.assert_array_equal(found.rows, np.argsort(distances, 1)[:, :3])
+
+
+def test_each_subject_is_listed_once():
+    random = np.random.default_rng(4)
+    references = random.standard_normal((12, 5))
+    references[1:4] = references[0] + 0.01 * random.standard_normal((3, 5))  # four slices of one brain
+    subjects = ["a"] * 4 + [f"s{i // 2}" for i in range(8)]
+    found = nearest_neighbours(references[:1], references, k=3, kind="euclidean", subjects=subjects)
+    assert found.rows[0, 0] == 0
+    assert len({subjects[i] for i in found.rows[0]}) == 3
+    with pytest.raises(ValueError, match="expected 1 to 5"):
+        nearest_neighbours(references[:1], references, k=6, subjects=subjects)
+
+
+def test_refuses_unknown_kind():
+    with pytest.raises(ValueError, match="'cosine'"):
+        nearest_neighbours(np.ones((2, 3)), np.ones((2, 3)), kind="cosine")
