@@ -22,6 +22,12 @@ from medgen.io import image_grid, save_nifti, save_png
 __all__ = ["SaveSamples"]
 
 logger = logging.getLogger("medgen.handlers")
+# world directions of a slice's rows, its columns and its normal: a picture's first row is the front or the head
+_AXES = {
+    "axial": np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
+    "coronal": np.array([[0, 1, 0], [0, 0, 1], [-1, 0, 0]]),
+    "sagittal": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
+}
 _OWN = re.compile(r"(images/image_\d+\.png|nifti/image_\d+\.nii\.gz)")
 
 
@@ -40,9 +46,13 @@ class SaveSamples:
         manifest: the model's manifest; its ``sha256`` is recorded.
         png: write single PNG files.
         nifti: write NIfTI files.
-        affine: ``(4, 4)`` voxel to world of the NIfTI files, in mm; the identity by default.
+        pixel_mm: side of a pixel (voxel) in the NIfTI files, in mm; 1 when it is not known.
+        plane: plane of the training slices, which says how a 2D image lies in space.
         columns: images per row of the grid.
         rows: rows per condition of the grid, at most; what is left over is in the single files.
+
+    Raises:
+        ValueError: when ``plane`` is none of the three.
     """
 
     def __init__(
@@ -53,17 +63,21 @@ class SaveSamples:
         manifest: Mapping[str, Any] | None = None,
         png: bool = True,
         nifti: bool = True,
-        affine: Any = None,
+        pixel_mm: float | None = None,
+        plane: str = "axial",
         columns: int = 8,
         rows: int = 8,
     ) -> None:
+        if plane not in _AXES:
+            raise ValueError(f"plane: found {plane!r}, expected one of {list(_AXES)}")
         self.requests = requests
         self.output_dir = Path(output_dir)
         self.settings = {key: value for key, value in (settings or {}).items() if value is not None}
         self.model = str((manifest or {}).get("sha256", "unknown"))
         self.png = png
         self.nifti = nifti
-        self.affine = affine
+        self.pixel_mm = float(pixel_mm or 1.0)
+        self.plane = plane
         self.columns = min(columns, requests.n)
         self.shown = min(requests.n, self.columns * rows)
         self._thumbnails: dict[int, torch.Tensor] = {}
@@ -105,11 +119,20 @@ class SaveSamples:
             files["png"] = save_png(picture, self.output_dir / "images" / f"image_{index:05d}.png", record)
         if self.nifti:
             name = f"image_{index:05d}.nii.gz"
-            files["nifti"] = save_nifti(image, self.output_dir / "nifti" / name, self.affine, record)
+            files["nifti"] = save_nifti(image, self.output_dir / "nifti" / name, self._affine(image), record)
         if index % self.requests.n < self.shown:
             self._thumbnails[index] = image
         relative = {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.items()}
         self._rows[index] = relative | row | self.settings
+
+    def _affine(self, image: torch.Tensor) -> np.ndarray:
+        """Return voxel to world (RAS, mm) with the image's middle at the origin: the inverse of ``plane_view``."""
+        axes = np.eye(3) if image.ndim == 4 else _AXES[self.plane]
+        affine = np.eye(4)
+        affine[:3, :3] = axes * self.pixel_mm
+        sides = np.array([*image.shape[1:], 1][:3])
+        affine[:3, 3] = -affine[:3, :3] @ ((sides - 1) / 2)
+        return affine
 
     def _finish(self, engine: Engine) -> None:
         self._save_grid()
