@@ -63,6 +63,7 @@ class VariancePreserving(Process):
         self.beta_start, self.beta_end = beta_start, beta_end
         self._explicit: dict[str, list[float]] = {}
         self._alphas: Tensor | None = None
+        self._on_device: dict[torch.device, Tensor] = {}
         if betas is not None or alphas_cumprod is not None:
             if betas is not None and alphas_cumprod is not None:
                 raise ValueError("give betas or alphas_cumprod, found both")
@@ -93,9 +94,9 @@ class VariancePreserving(Process):
         self._set_ends()
 
     def _tabulate(self, alpha_bar: Tensor, name: str) -> None:
-        padded = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar])
         if alpha_bar.ndim != 1 or len(alpha_bar) < 1:
             raise ValueError(f"{name} must be a list of numbers, found shape {tuple(alpha_bar.shape)}")
+        padded = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar])
         if not bool((padded[1:] < padded[:-1]).all()) or float(padded[-1]) < 0:
             raise ValueError(f"{name} must give alpha² that falls strictly from below 1 and stays at or above 0")
         self.table = len(alpha_bar)
@@ -120,9 +121,9 @@ class VariancePreserving(Process):
         if self._alphas is None:
             return SCHEDULES[self.schedule](as_time(t), *self._rates)
         position = self._position(t)
-        if self._alphas.device != position.device:
-            self._alphas = self._alphas.to(position.device)
-        alphas = self._alphas.to(position.dtype)
+        if position.device not in self._on_device:
+            self._on_device[position.device] = self._alphas.to(position.device, position.dtype)
+        alphas = self._on_device[position.device]
         below = position.floor().clamp(0, len(alphas) - 2)
         index, share = below.long(), position - below
         alpha = (1 - share) * alphas[index] + share * alphas[index + 1]
