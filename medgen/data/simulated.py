@@ -32,7 +32,7 @@ __all__ = ["cache_dir", "simulated_cohort"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raise it with every change of the images or the table, so that old caches are not taken for new ones
+VERSION = 2  # raise it with every change of the images or the table, so that old caches are not taken for new ones
 GROUND_TRUTH = "ground_truth.json"
 TEMPLATE_NOTICE = (
     "Anatomy: ICBM 152 nonlinear symmetric 2009a template. Copyright (C) 1993-2009 Louis Collins, McConnell Brain "

@@ -24,7 +24,7 @@ VENTRICLE_SEEDS = ((-14.0, -15.0, 15.0), (14.0, -15.0, 15.0))  # mm, MNI152
 GROWTH_MIN, GROWTH_MAX, GROWTH_STEP = -4, 11, 0.5  # mm travelled by the ventricle wall
 GROWTH_REACH = 24.0  # mm from the wall at which the velocity has faded to zero
 TABLE_SPACING = 2  # mm, grid on which the flow is tabulated
-FIELD_OF_VIEW = ((-90.0, 90.0), (-126.0, 90.0), (-72.0, 108.0))  # mm, the usual MNI152 box
+FIELD_OF_VIEW = ((-90.0, 90.0), (-126.0, 90.0), (-86.0, 94.0))  # mm, a little lower than the usual MNI152 box
 HEAD_CENTRE = np.array([0.0, -18.0, 8.0], dtype=np.float32)
 CSF_INTENSITY = 0.17  # of the template's white matter, 0.87
 
@@ -262,7 +262,7 @@ def simulate_image(
     )
     shape = tuple(len(axis) for axis in axes)
     degrees, shift = random.standard_normal(3).astype(np.float32) * 1.5, random.standard_normal(3).astype(np.float32)
-    stretch = anatomy.head_scale * np.exp(0.02 * random.standard_normal(3)).astype(np.float32)
+    stretch = anatomy.head_scale * np.exp(0.01 * np.clip(random.standard_normal(3), -2.0, 2.0)).astype(np.float32)
     turn = _rotation(degrees) / stretch[:, None]
     coarse = [smooth_field(axes, 45.0, 4.0, random) for _ in range(3)]
     fine = [smooth_field(axes, 18.0, 2.0, random) for _ in range(3)]

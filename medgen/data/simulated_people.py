@@ -107,7 +107,7 @@ def draw_subjects(
             anatomy = Anatomy(
                 ventricle_ml=model.volume(age, diagnosis, sex, residual),
                 thinning=float(np.clip(thinning, 0.0, 1.4)),
-                head_scale=float((1.02 if male else 0.98) * np.exp(0.015 * np.clip(random.standard_normal(), -2, 2))),
+                head_scale=float((0.98 if male else 0.94) * np.exp(0.012 * np.clip(random.standard_normal(), -2, 2))),
             )
             people.append((age, sex, diagnosis, anatomy))
     order = random.permutation(len(people)).tolist()

@@ -1,0 +1,328 @@
+"""A cohort: one table plus images, read from any of the layouts people have, as a MONAI datalist."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from medgen.covariates import Covariates
+from medgen.data.layouts import read_layout
+from medgen.data.simulated import GROUND_TRUTH, simulated_cohort
+from medgen.data.sources import Item
+from medgen.data.splits import check_disjoint, check_fractions, read_splits, split_subjects, write_splits
+from medgen.data.tables import CohortError
+from medgen.data.values import UNKNOWN_LABEL, read_values
+
+__all__ = ["Cohort", "open_cohort"]
+
+logger = logging.getLogger(__name__)
+Record = dict[str, Any]
+
+FRACTIONS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
+NOT_STATED = "not stated: treat images, weights and latents as derived from participants, do not share"
+SIMULATED_TERMS = "simulated: free to share"
+
+
+class Cohort:
+    """The images of a study with their covariates.
+
+    ``records`` is a MONAI datalist with one dict per image file: "image" (path, or one path per channel), "subject",
+    "scan" (session or image id, may be empty), every declared covariate ("n/a" or NaN where unknown), and for slice
+    files "slice_index" and "slice", the position from 0 (lowest index of the data set) to 1. Labels are compared with
+    the declared ones by name; their order is the declared one. "female" means "F", and case does not matter.
+
+    The course archive's own ``train`` and ``test`` folders are kept as such (``folders="keep"``): "test" is the test
+    split, and the other splits share "train".
+
+    Args:
+        root: folder of the data set, or its table.
+        covariates: the declared covariates, or the mapping they are declared by.
+        layout: "auto", "bids", "slices" or "table".
+        suffix: BIDS suffix of the images; several make channels, for example ``["T1w", "FLAIR"]``.
+        path_columns: in a table, the column of image paths; several make channels.
+        columns: covariate ("subject" and "session" too) to column, where its name does not say it.
+        label_map: found label to declared label, ``{"CN": "NC"}`` or ``{"diagnosis": {"CN": "NC"}}``.
+        exclude_labels: found labels whose images are dropped and counted.
+        required: covariates that must be known for every image.
+        subject_map: CSV with the columns image_id and subject, for slice folders that name images.
+        missing: "error" or "drop", for images that are listed but not there.
+        folders: "keep" or "merge" the data set's own train and test folders.
+        data_terms: the terms of use, kept beside whatever is trained on the cohort.
+        check: read every image now, see :meth:`check`.
+
+    Raises:
+        CohortError: when the data set is not what it should be: which file, what was found, what was expected.
+        ValueError: when an argument is none of its choices.
+
+    Example:
+        >>> covariates = Covariates(diagnosis=["NC", "AD"])
+        >>> cohort = Cohort("oasis_slices", covariates)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        covariates: Covariates | Mapping[str, Any],
+        layout: str = "auto",
+        suffix: str | Sequence[str] = "T1w",
+        path_columns: str | Sequence[str] | None = None,
+        columns: Mapping[str, str] | None = None,
+        label_map: Mapping[str, Any] | None = None,
+        exclude_labels: Sequence[str] = (),
+        required: Sequence[str] = (),
+        subject_map: str | os.PathLike[str] | None = None,
+        missing: str = "error",
+        folders: str = "keep",
+        data_terms: str | None = None,
+        check: bool = False,
+    ) -> None:
+        if folders not in ("keep", "merge"):
+            raise ValueError(f'folders: found {folders!r}, expected "keep" or "merge"')
+        self.root = Path(root).expanduser()
+        self.covariates = covariates if isinstance(covariates, Covariates) else Covariates.from_dict(covariates)
+        mapped = Path(subject_map).expanduser() if subject_map is not None else None
+        source = read_layout(self.root, layout, suffix, path_columns, columns, mapped, missing)
+        exclude = [exclude_labels] if isinstance(exclude_labels, str) else list(exclude_labels)
+        items = read_values(source, self.covariates, columns or {}, label_map or {}, exclude, required)
+        if not items:
+            raise CohortError(f"{self.root}: no image is left; notices: {source.notices}")
+        self.layout, self.folder, self.notices = source.layout, source.folder, source.notices
+        self.split_unit = "scan" if source.by_scan else "subject"
+        self.records = _records(items)
+        self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
+        self.simulated, self.ground_truth = _ground_truth(self.folder)
+        self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else NOT_STATED)
+        self._folds = {r["subject"]: r["fold"] for r in self.records if r.get("fold")} if folders == "keep" else {}
+        if folders == "keep":
+            _check_folds(self.records, self.root)
+        if check:
+            self.check()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"Cohort({str(self.root)!r}, {len(self.subjects)} {self.split_unit}s, {len(self)} images, {self.layout})"
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects, sorted."""
+        return sorted({record["subject"] for record in self.records})
+
+    @property
+    def share(self) -> bool:
+        """Whether what is made from the cohort may be passed on without asking: only when it is simulated."""
+        return self.simulated
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, labels, ranges and notices; plain JSON without subjects' names."""
+        first = {record["subject"]: record for record in reversed(self.records)}
+        known: dict[str, Any] = {}
+        for name in self.covariates.names:
+            values = [r[name] for r in (self.records if name == "slice" else first.values()) if name in r]
+            if self.covariates.is_categorical(name):
+                counts = Counter(values)
+                known[name] = {label: counts[label] for label in (*self.covariates[name], UNKNOWN_LABEL)}  # type: ignore[misc]
+            else:
+                numbers = [v for v in values if not math.isnan(v)]
+                mean = sum(numbers) / len(numbers) if numbers else None
+                known[name] = {
+                    "known": len(numbers),
+                    "mean": mean,
+                    "low": min(numbers, default=None),
+                    "high": max(numbers, default=None),
+                }
+        return {
+            "layout": self.layout,
+            "simulated": self.simulated,
+            f"{self.split_unit}s": len(first),
+            "images": len(self.records),
+            "covariates": known,
+            "data_terms": self.data_terms,
+            "notices": list(self.notices),
+        }
+
+    def fingerprint(self) -> str:
+        """Return what a model was trained on, for its manifest: 16 hex digits of SHA-256 of records and file sizes."""
+        digest = hashlib.sha256(json.dumps(self.covariates.to_dict(), sort_keys=True).encode())
+        for record in self.records:
+            paths = _paths(record)
+            names = [os.path.relpath(path, self.folder) for path in paths]
+            sizes = [os.path.getsize(path) for path in paths]
+            values = {key: value for key, value in record.items() if key != "image"}
+            digest.update(json.dumps([names, sizes, values], sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    def check(self, workers: int = 4) -> None:
+        """Read every image and name all that cannot be read.
+
+        Args:
+            workers: threads.
+
+        Raises:
+            CohortError: listing the files, each with its reason.
+        """
+        from medgen.data.images import read_image
+
+        def problem(path: str) -> str | None:
+            try:
+                read_image(path)
+            except CohortError as error:
+                return str(error)
+            return None
+
+        paths = [path for record in self.records for path in _paths(record)]
+        with ThreadPoolExecutor(workers) as pool:
+            problems = [text for text in pool.map(problem, paths) if text]
+        if problems:
+            shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
+            raise CohortError(f"{self.root}: {len(problems)} of {len(paths)} image file(s) cannot be read:\n  {shown}")
+
+    def split(
+        self,
+        fractions: Mapping[str, float] | None = None,
+        seed: int = 0,
+        file: str | os.PathLike[str] | None = None,
+    ) -> dict[str, list[Record]]:
+        """Divide the records by subject, stratified by the categorical covariates and bands of ten years of age.
+
+        Args:
+            fractions: split name to share; by default train 0.7, validation 0.1, test 0.2.
+            seed: of the division.
+            file: where the division is kept. When it exists it decides, and must list the subjects of this cohort.
+
+        Returns:
+            Split name to records.
+
+        Raises:
+            ValueError: when the fractions are no shares of 1, or there are too few subjects.
+            CohortError: when ``file`` does not match the cohort.
+        """
+        fractions = dict(FRACTIONS if fractions is None else fractions)
+        check_fractions(fractions)
+        if file is not None and Path(file).exists():
+            members = read_splits(file, self.subjects, list(fractions), seed)
+        else:
+            members = self._divide(fractions, seed)
+            if file is not None:
+                write_splits(file, members, self.split_unit, seed=seed, fractions=fractions, cohort=self.fingerprint())
+        home = {subject: name for name, subjects in members.items() for subject in subjects}
+        result: dict[str, list[Record]] = {name: [] for name in fractions}
+        for record in self.records:
+            result[home[record["subject"]]].append(dict(record))
+        return result
+
+    def _divide(self, fractions: dict[str, float], seed: int) -> dict[str, list[str]]:
+        strata = self._strata()
+        if lost := sorted(set(self._folds.values()) - {"train"} - set(fractions)):
+            raise ValueError(f'fractions: the data set has its own {lost}; name them, or pass folders="merge"')
+        fixed = {
+            name: sorted(s for s, fold in self._folds.items() if fold == name) for name in fractions if name != "train"
+        }
+        fixed = {name: subjects for name, subjects in fixed.items() if subjects}
+        home = {subject for subjects in fixed.values() for subject in subjects}
+        free = {subject: keys for subject, keys in strata.items() if subject not in home}
+        shares = {name: share for name, share in fractions.items() if name not in fixed}
+        total = sum(shares.values())
+        divided = split_subjects(free, {name: share / total for name, share in shares.items()}, seed) if shares else {}
+        if free and not shares:
+            raise ValueError(
+                f"fractions: the folder's train subjects need a split of their own, found only {list(fractions)}"
+            )
+        return {name: fixed.get(name, divided.get(name, [])) for name in fractions}
+
+    def _strata(self) -> dict[str, list[str]]:
+        strata: dict[str, list[str]] = {}
+        for record in self.records:
+            keys = [str(record[name]) for name in self.covariates.categorical]
+            age = record.get("age", math.nan)
+            if isinstance(age, float) and not math.isnan(age):
+                keys.append(f"{int(age // 10) * 10}")
+            strata.setdefault(record["subject"], keys)
+        return strata
+
+
+def _paths(record: Record) -> list[str]:
+    return [record["image"]] if isinstance(record["image"], str) else list(record["image"])
+
+
+def _records(items: Sequence[tuple[Item, dict[str, str | float]]]) -> list[Record]:
+    indices = [item.slice_index for item, _ in items if item.slice_index is not None]
+    low, high = (min(indices), max(indices)) if indices else (0, 0)
+    records = []
+    for item, values in items:
+        paths = [str(path) for path in item.images]
+        record: Record = {"image": paths[0] if len(paths) == 1 else paths, "subject": item.subject, "scan": item.scan}
+        record |= values
+        if item.slice_index is not None:
+            record["slice_index"] = item.slice_index
+            record["slice"] = (item.slice_index - low) / (high - low) if high > low else 0.5
+        if item.fold:
+            record["fold"] = item.fold
+        records.append(record)
+    return records
+
+
+def _check_folds(records: Sequence[Record], root: Path) -> None:
+    """With the data set's own folders kept, nobody may be in two of them."""
+    folds: dict[str, list[str]] = {}
+    for record in records:
+        if "fold" in record:
+            folds.setdefault(record["fold"], []).append(record["subject"])
+    try:
+        check_disjoint(folds, str(root))
+    except CohortError as error:
+        raise CohortError(f'{error}; pass folders="merge" to divide the subjects anew') from error
+
+
+def _ground_truth(folder: Path) -> tuple[bool, dict[str, Any] | None]:
+    path = folder / GROUND_TRUTH
+    if not path.is_file():
+        return False, None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return bool(content.get("simulated")), content
+
+
+def open_cohort(
+    dataset_dir: str | os.PathLike[str],
+    covariates: Covariates | Mapping[str, Any],
+    simulated: Mapping[str, Any] | None = None,
+    **cohort: Any,
+) -> Cohort:
+    """Open the cohort at ``dataset_dir``, or make the simulated one and say so.
+
+    Args:
+        dataset_dir: folder or table of a cohort, or "simulated".
+        covariates: see :class:`Cohort`.
+        simulated: arguments of :func:`medgen.data.simulated_cohort`, used when ``dataset_dir`` is "simulated".
+        cohort: further arguments of :class:`Cohort`.
+
+    Raises:
+        CohortError: as :class:`Cohort`.
+
+    Example:
+        >>> cohort = open_cohort("simulated", Covariates(diagnosis=["NC", "AD"]), {"subjects": 8})  # doctest: +SKIP
+    """
+    if str(dataset_dir) != "simulated":
+        if not Path(dataset_dir).expanduser().exists():
+            raise CohortError(f'dataset_dir: no such file or folder: {dataset_dir}; expected a cohort or "simulated"')
+        result = Cohort(dataset_dir, covariates, **cohort)
+    else:
+        arguments = dict(simulated or {})
+        logger.warning("=" * 78)
+        logger.warning('SIMULATED DATA: dataset_dir is "simulated", so an invented cohort is used.')
+        logger.warning("These people do not exist; no result on them says anything about patients.")
+        logger.warning("On your own data: --dataset_dir /path/to/cohort")
+        logger.warning("=" * 78)
+        result = Cohort(simulated_cohort(**arguments), covariates, **cohort)
+    for notice in result.notices:
+        logger.warning("%s", notice)
+    return result

@@ -1,0 +1,77 @@
+"""A table with a column of image paths, relative to the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medgen.data.sources import Item, Source, drop_or_raise, refuse_folder
+from medgen.data.tables import CohortError, Table, find_column, find_path_columns, is_unknown, read_table
+
+__all__ = ["path_table", "read_path_table"]
+
+
+def path_table(root: Path) -> Table:
+    """Return the table at ``root``, or the one table in the folder ``root`` that has a column of paths."""
+    if root.is_file():
+        if root.suffix.lower() not in (".csv", ".tsv", ".txt"):
+            refuse_folder(root, f"a {root.suffix or 'nameless'} file is no table")
+        return read_table(root)
+    tables = [read_table(p) for p in sorted(root.iterdir()) if p.suffix.lower() in (".csv", ".tsv")]
+    if not tables:
+        refuse_folder(root, "no CSV or TSV file")
+    with_paths = [t for t in tables if find_column(t, "path")]
+    if len(with_paths) > 1:
+        raise CohortError(f"{root}: {[t.path.name for t in with_paths]} all have image paths; pass one of them as root")
+    return with_paths[0] if with_paths else tables[0]
+
+
+def read_path_table(
+    table: Table, path_columns: str | Sequence[str] | None, columns: dict[str, str], missing: str
+) -> Source:
+    """Read the images that a table lists, one row each, with one column of paths per channel.
+
+    Raises:
+        CohortError: on a missing path column, a subject that is not named, an image of two subjects, and on missing
+            images when ``missing`` is "error".
+    """
+    source = Source("table", table.path.parent, [], table)
+    paths = find_path_columns(table, path_columns)
+    subject_column = find_column(table, "subject", columns.get("subject"))
+    session_column = find_column(table, "session", columns.get("session"))
+    slice_column = _slice_column(table, columns.get("slice_index"))
+    if subject_column is None:
+        source.by_scan = True
+        source.notices.append("split by scan, not by subject: the table has no column that names the subject")
+    problems = []
+    owners: dict[Path, str] = {}
+    for number, row in enumerate(table.rows, start=2):
+        images = tuple(table.path.parent / row[p] for p in paths)  # an absolute path stays as it is
+        absent = [str(i) for i, p in zip(images, paths, strict=True) if is_unknown(row[p]) or not i.exists()]
+        if absent:
+            problems.append(f"row {number}: {absent[0]}")
+            continue
+        subject = row[subject_column] if subject_column else row[paths[0]]
+        if is_unknown(subject):
+            raise CohortError(f"{table.path}, row {number}: no subject in column {subject_column!r}")
+        if owners.setdefault(images[0], subject) != subject:
+            raise CohortError(
+                f"{table.path}, row {number}: {images[0]} belongs to {owners[images[0]]!r} and {subject!r}"
+            )
+        index = int(row[slice_column]) if slice_column and row[slice_column].isdigit() else None
+        session = row[session_column] if session_column else ""
+        source.items.append(Item(images, subject, session, index, row=row))
+    drop_or_raise(problems, missing, source.notices, table.path)
+    if not source.items:
+        raise CohortError(f"{table.path}: no image left of {len(table.rows)} row(s)")
+    return source
+
+
+def _slice_column(table: Table, chosen: str | None) -> str | None:
+    """Return the column of slice numbers: the chosen one, ``slice_index``, or ``slice`` when it holds no fractions."""
+    column = find_column(table, "slice_index", chosen)
+    if column is None and (candidate := find_column(table, "slice")):
+        values = [row[candidate] for row in table.rows]
+        if all(v.isdigit() for v in values) and any(int(v) > 1 for v in values):
+            column = candidate
+    return column

@@ -1,0 +1,168 @@
+"""Tables of participants and images: reading CSV / TSV, and finding a column under the names that people give it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "CohortError",
+    "Table",
+    "find_column",
+    "find_path_columns",
+    "is_unknown",
+    "nearest",
+    "parse_number",
+    "read_table",
+]
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "subject": (
+        *(
+            "participant_id",
+            "participant",
+            "subject_id",
+            "subject",
+            "sub",
+            "patient_id",
+            "patient",
+            "ptid",
+            "rid",
+            "id",
+        ),
+    ),
+    "session": ("session_id", "session", "ses", "visit", "viscode", "visit_id"),
+    "path": (
+        *("path", "image", "image_path", "img_path", "img", "file", "filename", "file_name", "filepath", "file_path"),
+        *("nifti", "nifti_path", "scan_path", "scan"),
+    ),
+    "age": ("age", "age_years", "age_at_scan", "age_at_visit", "age_yrs", "ptage"),
+    "sex": ("sex", "gender", "ptgender", "m_f", "sex_m_f", "sex_f_m"),
+    "slice_index": ("slice_index", "slice_number", "slice_no"),
+    "diagnosis": (
+        *(
+            "diagnosis",
+            "dx",
+            "group",
+            "dx_group",
+            "diagnosis_group",
+            "research_group",
+            "dx_bl",
+            "dx1",
+            "label",
+            "class",
+        ),
+    ),
+}
+UNKNOWN = {"", "n/a", "na", "nan", "none", "null", "unknown", "."}
+
+
+class CohortError(ValueError):
+    """A data set on disk is not what its user said it is."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a CSV or TSV file; a row maps column names, as written, to text."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...]
+
+
+def is_unknown(text: str | None) -> bool:
+    """Say whether a cell holds no value: empty, "n/a", "NaN" and the like."""
+    return text is None or text.strip().lower() in UNKNOWN
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `` (nearest: 'name')``, or nothing when no choice is close."""
+    lowered = {choice.lower(): choice for choice in choices}
+    match = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
+    return f" (nearest: {lowered[match[0]]!r})" if match else ""
+
+
+def read_table(path: str | os.PathLike[str]) -> Table:
+    """Read a table with a header line; .tsv is separated by tabs, others by what the header holds most: , ; or tab.
+
+    Raises:
+        CohortError: when the file cannot be read, has no header, names a column twice, or a row has too many cells.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CohortError(f"{path}: cannot be read as a UTF-8 table ({error})") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise CohortError(f"{path}: the table is empty, expected a header line and one row per participant or image")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=lines[0].count)
+    header, *body = csv.reader(lines, delimiter=delimiter)
+    columns = tuple(name.strip() for name in header)
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise CohortError(f"{path}: column {twice[0]!r} occurs twice")
+    rows = []
+    for number, cells in enumerate(body, start=2):
+        if len(cells) > len(columns):
+            raise CohortError(
+                f"{path}, row {number}: found {len(cells)} cells, expected {len(columns)} as in the header"
+            )
+        rows.append({name: cell.strip() for name, cell in zip(columns, cells + [""] * len(columns), strict=False)})
+    return Table(path, columns, tuple(rows))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+def find_column(table: Table, name: str, chosen: str | None = None) -> str | None:
+    """Return the column of ``table`` that holds ``name``: the chosen one, the same name, or the first common alias.
+
+    Case, spaces and punctuation do not matter ("Research Group" is ``research_group``).
+
+    Raises:
+        CohortError: when ``chosen`` is no column, or two columns carry names of equal rank.
+    """
+    if chosen is not None:
+        if chosen not in table.columns:
+            raise CohortError(
+                f"{table.path}: no column {chosen!r} for {name}{nearest(chosen, table.columns)}; "
+                f"found {list(table.columns)}"
+            )
+        return chosen
+    for alias in (_normal(name), *ALIASES.get(name, ())):
+        if matches := [column for column in table.columns if _normal(column) == alias]:
+            if len(matches) > 1:
+                raise CohortError(f"{table.path}: columns {matches} could all be {name}; say which with columns")
+            return matches[0]
+    return None
+
+
+def find_path_columns(table: Table, chosen: str | Sequence[str] | None = None) -> list[str]:
+    """Return the columns that hold image paths, one per channel.
+
+    Raises:
+        CohortError: when a chosen column is missing, or none is chosen and none is found.
+    """
+    if chosen is not None:
+        names = [chosen] if isinstance(chosen, str) else list(chosen)
+        return [str(find_column(table, "path", name)) for name in names]
+    column = find_column(table, "path")
+    if column is None:
+        raise CohortError(
+            f"{table.path}: no column with image paths; found {list(table.columns)}, expected one of "
+            f"{list(ALIASES['path'])}, or name it with path_columns"
+        )
+    return [column]
+
+
+def parse_number(text: str) -> float | None:
+    """Read a number as tables write it: "72.5", "90+" (top-coded), "072Y" (DICOM); None when it is none of these."""
+    match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?:\+|[yY])?\s*", text)
+    return float(match.group(1)) if match else None
