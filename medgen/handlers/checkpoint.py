@@ -209,7 +209,7 @@ class CheckpointHandler:
             "selected": selected,
             "iteration": engine.state.iteration,
             "optimizer_steps": engine.state.optimizer_steps,
-            "metric": self.best if selected == "best" else self.newest,
+            "metric": _plain(self.best if selected == "best" else self.newest),
             "run": self._run_name,
             "covariates": None if engine.covariates is None else engine.covariates.to_dict(),
             "process": engine.process.to_dict(),
@@ -218,5 +218,10 @@ class CheckpointHandler:
             "data_simulated": simulated,
             "data_fingerprint": fingerprint() if callable(fingerprint) else fingerprint,
             "share": "yes" if share else "no",
-            "config": None if self.config is None else json.loads(json.dumps(self.config, default=plain)),
+            "config": _plain(self.config),
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as strict JSON knows it; numbers that are not finite become text."""
+    return json.loads(json.dumps(value, default=plain), parse_constant=str)

@@ -67,7 +67,7 @@ class TestTwoProcesses:
     def test_they_validate_together(self, two):
         alone = train(1, 0)
         alone.run()
-        loader = ToyLoader(batch_size=8, shuffle=False)
+        loader = ToyLoader(8)
         evaluator = GenerativeEvaluator("cpu", loader, alone.inference_network, process=RectifiedFlow(), amp=False)
         evaluator.run()
         for seen in two[0]:

@@ -14,7 +14,7 @@ from medgen.samplers import Sampler
 
 
 def evaluate(network, batch_size=4, seed=0, loader=None, **arguments):
-    loader = loader or ToyLoader(batch_size=batch_size, shuffle=False)
+    loader = loader or ToyLoader(batch_size)
     arguments = {"process": RectifiedFlow(), "amp": False, "seed": seed} | arguments
     evaluator = GenerativeEvaluator("cpu", loader, network, **arguments)
     evaluator.run()
@@ -50,15 +50,13 @@ def test_without_indices_samples_are_counted():
             return {"image": images, "covariates": self.covariates[indices]}
 
     network = ToyNetwork()
-    assert evaluate(network, loader=Unnamed(shuffle=False)).state.metrics == evaluate(network).state.metrics
+    assert evaluate(network, loader=Unnamed()).state.metrics == evaluate(network).state.metrics
 
 
 def test_lower_is_better_and_the_trainer_runs_it():
     network = ToyNetwork()
     trainer = toy_trainer(network=network, epochs=6)
-    evaluator = GenerativeEvaluator(
-        "cpu", ToyLoader(shuffle=False), trainer.ema.ema_model, process=trainer.process, amp=False
-    )
+    evaluator = GenerativeEvaluator("cpu", ToyLoader(), trainer.ema.ema_model, process=trainer.process, amp=False)
     values = []
     evaluator.add_event_handler("COMPLETED", lambda engine: values.append(engine.state.metrics["val_loss"]))
     ValidationHandler(1, evaluator).attach(trainer)

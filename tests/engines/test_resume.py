@@ -131,7 +131,7 @@ def test_metrics_and_tables_survive(tmp_path):
     def build(folder, *more):
         network = ToyNetwork()
         ema = EMA(network, decay=0.9)
-        validator = GenerativeEvaluator("cpu", ToyLoader(shuffle=False), ema.ema_model, process=RectifiedFlow())
+        validator = GenerativeEvaluator("cpu", ToyLoader(), ema.ema_model, process=RectifiedFlow())
         handlers = [
             CsvLogger(3, validator),
             ValidationHandler(4, validator, epoch_level=False),

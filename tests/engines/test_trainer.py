@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.engines.utils import IterationEvents
 from torch import nn
-from toy import COVARIATES, ToyLoader, ToyNetwork, differing, snapshot, toy_trainer
+from toy import COVARIATES, ToyNetwork, differing, snapshot, toy_loader, toy_trainer
 
 from medgen.engines import Conditions, OptimizerEvents, unwrap
 from medgen.engines.draws import training_noise, training_times
@@ -23,7 +23,7 @@ def test_training_is_bitwise_the_loop_that_one_would_write_by_hand():
     trainer = toy_trainer(network=network, epochs=2, seed=5)
     trainer.run()
 
-    process, loader = RectifiedFlow(), ToyLoader()
+    process, loader = RectifiedFlow(), toy_loader()
     optimizer = torch.optim.AdamW(by_hand.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
     batches = iter(loader)
@@ -73,7 +73,7 @@ def test_output_holds_what_handlers_need_and_events_come_in_monais_order():
     assert not any(value.requires_grad for value in output.values())
     completed = OptimizerEvents.OPTIMIZER_STEP_COMPLETED
     order = [IterationEvents.FORWARD_COMPLETED, IterationEvents.LOSS_COMPLETED, IterationEvents.BACKWARD_COMPLETED]
-    assert seen == [*order, completed, IterationEvents.MODEL_COMPLETED] * len(ToyLoader())
+    assert seen == [*order, completed, IterationEvents.MODEL_COMPLETED] * len(toy_loader())
     assert trainer.state.step_loss == pytest.approx(output["loss"].item())
 
 
@@ -153,7 +153,7 @@ def test_a_compiled_network_trains_the_same_model_under_the_same_names():
 def test_the_unet_trains_with_unknown_covariates():
     network = ConditionalUNet(2, 1, 1, (8, 16), (False, True), 1, 8, 8, covariates=COVARIATES)
     trainer = toy_trainer(network=network, epochs=1)
-    trainer.data_loader.covariates[::3, 0] = torch.nan
+    trainer.data_loader.dataset.covariates[::3, 0] = torch.nan
     trainer.run()
     assert trainer.state.skipped == 0
     assert all(torch.isfinite(p).all() for p in network.parameters())

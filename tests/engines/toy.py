@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from medgen.covariates import Covariates, Range
+from medgen.data import BatchAugmentation, BatchLoader
 from medgen.engines import ConditionDropout, GenerativeTrainer
 from medgen.handlers import EMA, CheckpointHandler
 from medgen.processes import RectifiedFlow
@@ -34,15 +35,31 @@ class ToyNetwork(nn.Module):
         return self.last(self.drop(torch.tanh(self.first(noisy) + shift[..., None, None])))
 
 
-class ToyLoader:
-    """Endless shuffled batches, augmented, each a function of its position alone."""
+class ToyData:
+    """A data set in memory, with the attributes of ``SliceDataset``."""
 
-    def __init__(self, samples: int = 24, batch_size: int = 4, shuffle: bool = True, rank: int = 0, world: int = 1):
+    def __init__(self, samples: int = 24):
         self.images = torch.randn(samples, 1, 8, 8, generator=generator("toy images")).clamp(-1, 1)
         diagnosis = torch.arange(samples) % 2
         self.covariates = torch.stack([diagnosis.float(), 60.0 + torch.arange(samples)], dim=1)
-        self.batch_size, self.shuffle, self.rank, self.world = batch_size, shuffle, rank, world
-        self.position = 0
+        self.subjects = [f"person-{i}" for i in range(samples)]
+
+    def __len__(self):
+        return len(self.images)
+
+
+def toy_loader():
+    """The endless stream, shuffled and augmented."""
+    return BatchLoader(ToyData(), 4, augment=BatchAugmentation(flip=0.5))
+
+
+class ToyLoader:
+    """One pass in order, its consecutive samples dealt to the processes; without a position to set."""
+
+    def __init__(self, batch_size: int = 4, rank: int = 0, world: int = 1):
+        self.data = ToyData()
+        self.images, self.covariates = self.data.images, self.data.covariates
+        self.batch_size, self.rank, self.world = batch_size, rank, world
 
     def __len__(self):
         return len(self.images) // (self.batch_size * self.world)
@@ -52,23 +69,14 @@ class ToyLoader:
             "image": images,
             "covariates": self.covariates[indices],
             "index": indices,
-            "subject": [f"person-{int(i)}" for i in indices],
+            "subject": [self.data.subjects[i] for i in indices],
         }
 
     def __iter__(self):
-        position = self.position if self.shuffle else 0
-        while self.shuffle or position < len(self):
-            epoch, place = divmod(position, len(self))
-            order = torch.arange(len(self.images))
-            if self.shuffle:
-                order = torch.randperm(len(order), generator=generator("toy order", epoch))
+        for place in range(len(self)):
             first = (place * self.world + self.rank) * self.batch_size
-            indices = order[first : first + self.batch_size]
-            images = self.images[indices]
-            if self.shuffle:
-                images = images + 0.01 * torch.randn(images.shape, generator=generator("toy augment", position))
-            position += 1
-            yield self.batch(indices, images)
+            indices = torch.arange(first, first + self.batch_size)
+            yield self.batch(indices, self.images[indices])
 
 
 def toy_trainer(run_dir=None, epochs=3, handlers=(), interval=5, trainer_class=GenerativeTrainer, **changes):
@@ -79,7 +87,7 @@ def toy_trainer(run_dir=None, epochs=3, handlers=(), interval=5, trainer_class=G
     arguments = {
         "device": "cpu",
         "max_epochs": epochs,
-        "train_data_loader": ToyLoader(),
+        "train_data_loader": toy_loader(),
         "network": network,
         "optimizer": optimizer,
         "process": RectifiedFlow(),

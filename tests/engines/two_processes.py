@@ -31,8 +31,7 @@ class SampleDraws(GenerativeTrainer):
 
 
 def train(world, rank, **changes):
-    loader = ToyLoader(batch_size=8 // world, rank=rank, world=world)
-    loader.shuffle = False  # no augmentation either: it is drawn by batch
+    loader = ToyLoader(8 // world, rank, world)
     network = ToyNetwork(dropout=0.0, seed=rank)  # only the first process's weights may count
     changes = {"condition_dropout": None, "trainer_class": SampleDraws, "network": network} | changes
     trainer = toy_trainer(train_data_loader=loader, epochs=4, **changes)
@@ -40,10 +39,10 @@ def train(world, rank, **changes):
 
 
 class BrokenImage(ToyLoader):
-    """One process meets an image that is not finite, in iterations 3 and 4 of an epoch."""
+    """One process meets images that are not finite, in its second and third batch."""
 
     def batch(self, indices, images):
-        if self.rank == 1 and self.shuffle is False and int(indices[0]) in (20, 12):
+        if self.rank == 1 and int(indices[0]) in (12, 20):
             images = images * torch.nan
         return super().batch(indices, images)
 
@@ -60,7 +59,7 @@ def main(folder: Path) -> None:
     seen["loss"] = trainer.state.step_loss
     seen["wrapped"] = type(trainer.network).__name__
 
-    loader = ToyLoader(batch_size=4, shuffle=False, rank=rank, world=world)
+    loader = ToyLoader(4, rank, world)
     evaluator = GenerativeEvaluator(device, loader, trainer.inference_network, process=RectifiedFlow(), amp=False)
     evaluator.run()
     seen["validation"] = evaluator.state.metrics["val_loss"]
@@ -74,8 +73,7 @@ def main(folder: Path) -> None:
     seen["resumed at"] = resumed.resume() and resumed.state.iteration
     seen["resumed weights"] = resumed.unwrapped_network.state_dict()
 
-    broken = BrokenImage(batch_size=4, rank=rank, world=world)
-    broken.shuffle = False
+    broken = BrokenImage(4, rank, world)
     guarded = toy_trainer(
         train_data_loader=broken, epochs=1, network=ToyNetwork(dropout=0.0), accumulation_steps=1, max_skipped=3,
         run_dir=folder / "guarded", interval=None,
