@@ -38,6 +38,7 @@ class BatchLoader:
         world_size: number of processes; None asks torch.distributed.
         shuffle: stream or pass.
         balance: name of a categorical covariate.
+        device: where images and covariates go before they are augmented; None leaves them where the data set has them.
 
     Attributes:
         position: number of batches this stream has given; set it to go on from there.
@@ -56,6 +57,7 @@ class BatchLoader:
         world_size: int | None = None,
         shuffle: bool = True,
         balance: str | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
@@ -77,7 +79,7 @@ class BatchLoader:
             augment,
             shuffle,
         )
-        self.balance = balance
+        self.balance, self.device = balance, device
         self.position = 0
         self._groups = _groups(dataset, balance) if balance else None
         self._epochs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -140,6 +142,8 @@ class BatchLoader:
             images = torch.stack([torch.as_tensor(item["image"]).float() for item in items])
             covariates = torch.stack([item["covariates"] for item in items])
             subjects = [item["subject"] for item in items]
+        if self.device is not None:
+            images, covariates = (x.to(self.device, non_blocking=True) for x in (images, covariates))
         if self.augment is not None and self.shuffle:
             images = self.augment(images, keys)
         return {"image": images, "covariates": covariates, "subject": subjects, "index": indices}
