@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import torch
@@ -36,6 +37,12 @@ def traced(network: ConditionalUNet, size: int = 64) -> torch.jit.ScriptModule:
     inputs = [noisy, torch.tensor([1.0, 999.0])]
     if network.covariates is not None:
         inputs.append(torch.full((2, len(network.covariates)), torch.nan))
+    network = copy.deepcopy(network).eval()
+    for module in network.modules():
+        # a trace keeps every buffer in its state, and the published weights have none of these: make them constants
+        for name in tuple(module._non_persistent_buffers_set):
+            module._non_persistent_buffers_set.discard(name)
+            setattr(module, name, module._buffers.pop(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.jit.trace(network.eval(), tuple(inputs), check_trace=False)
+        return torch.jit.trace(network, tuple(inputs), check_trace=False)

@@ -38,7 +38,7 @@ logger = logging.getLogger("medgen.bundles")
 # what a model is, and what a run may have changed: inference takes the first from the manifest beside the weights
 _MODEL = ("covariates", "process", "network_def", "codec")
 _GEOMETRY = ("image_size", "pixel_mm", "plane")
-_PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained")
+_PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained", "subject_map")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -64,12 +64,11 @@ def check_config() -> None:
     workflow = _workflow()
     if workflow is None:
         raise RuntimeError("check_config: found no MONAI ConfigWorkflow that calls it; it belongs into 'initialize'")
+    if _on_command_line():
+        sys.excepthook = _end_with_the_cause
     problems = config_problems(workflow.parser, (workflow.init_id, workflow.run_id, workflow.final_id))
     if problems:
-        # MONAI wraps the exception in another that names only this call, so the reason is logged too
-        message = "the bundle's configuration was refused:\n  " + "\n  ".join(problems)
-        logger.error(message)
-        raise ValueError(message)
+        raise _user_error(ValueError("the bundle's configuration was refused:\n  " + "\n  ".join(problems)))
 
 
 def boolean(value: Any, name: str, also: Sequence[str] = ()) -> Any:
@@ -185,7 +184,8 @@ def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = No
         command = (
             f"`python -m monai.bundle run --config_file {train}`, or name" if train.is_file() else "train.json; name"
         )
-        raise FileNotFoundError(f"{weights}: found no trained weights. Make them with {command} others by --ckpt_dir")
+        text = f"{weights}: found no trained weights. Make them with {command} others by --ckpt_dir"
+        raise _user_error(FileNotFoundError(text))
     if manifest_path(weights).is_file():
         read_manifest(weights)
     try:
@@ -212,6 +212,31 @@ def load(path: str | Path, device: Any = None) -> LoadedBundle:
     from medgen.bundle_loaded import LoadedBundle
 
     return LoadedBundle(path, device)
+
+
+def _on_command_line() -> bool:
+    """Whether this process is ``python -m monai.bundle ...``."""
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return main is not None and main.name == "monai.bundle.__main__"
+
+
+def _user_error(error: Exception) -> BaseException:
+    """Return what to raise: ``error``, or on MONAI's command line an exit with its text instead of a traceback."""
+    return SystemExit(f"error: {error}") if _on_command_line() else error
+
+
+def _end_with_the_cause(kind: Any, error: BaseException, traceback: Any) -> None:
+    """Show an uncaught exception, and its first cause once more at the end.
+
+    MONAI wraps whatever a component or an expression raises in an exception that names the expression alone, and a
+    terminal shows that one last.
+    """
+    sys.__excepthook__(kind, error, traceback)
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if cause is not error:
+        print(f"\nerror: {cause}", file=sys.stderr)
 
 
 def _workflow() -> ConfigWorkflow | None:
