@@ -39,13 +39,20 @@ def _half_log_snr(alpha: float, sigma: float) -> float:
     return math.log(alpha / sigma) if alpha > 0 else -math.inf
 
 
-def _falling(times: Sequence[float], solver: str) -> None:
+def _check_stochastic(solver: str, times: Sequence[float], noise_source: NoiseSource | None) -> NoiseSource:
     if any(s >= t for t, s in pairwise(times)):
         raise ValueError(f"{solver} adds noise, so its times must fall, found {list(times)[:4]}...")
+    if noise_source is None:
+        raise ValueError(f"{solver} adds noise, so it needs a noise_source, found None")
+    return noise_source
 
 
 def ddpm(
-    process: Process, denoiser: Denoiser, noisy: Tensor, times: Sequence[float], noise_source: NoiseSource
+    process: Process,
+    denoiser: Denoiser,
+    noisy: Tensor,
+    times: Sequence[float],
+    noise_source: NoiseSource | None = None,
 ) -> Tensor:
     """Sample ancestrally from the exact posterior of each step (Ho et al. 2006.11239, eq. 6-7).
 
@@ -58,15 +65,15 @@ def ddpm(
         denoiser: called once per step.
         noisy: ``(B, C, *spatial)`` at ``times[0]``.
         times: falling times.
-        noise_source: ``noise_source(i)`` gives standard normal noise like ``noisy`` for the i-th step, from 1.
+        noise_source: ``noise_source(i)`` gives standard normal noise like ``noisy`` for the i-th step, from 1; needed.
 
     Returns:
         The image at ``times[-1]``.
 
     Raises:
-        ValueError: when the times do not fall.
+        ValueError: when the times do not fall, or there is no noise source.
     """
-    _falling(times, "ddpm")
+    draw = _check_stochastic("ddpm", times, noise_source)
     for step, (t, s) in enumerate(pairwise(times), start=1):
         clean = denoiser(noisy, t).clean
         (alpha_t, sigma_t), (alpha_s, sigma_s) = _at(process, t), _at(process, s)
@@ -74,7 +81,7 @@ def ddpm(
         variance_ts = sigma_t**2 - (alpha_ts * sigma_s) ** 2
         noisy = (alpha_ts * (sigma_s / sigma_t) ** 2) * noisy + (alpha_s * variance_ts / sigma_t**2) * clean
         if sigma_s > 0:
-            noisy = noisy + (math.sqrt(variance_ts) * sigma_s / sigma_t) * noise_source(step)
+            noisy = noisy + (math.sqrt(variance_ts) * sigma_s / sigma_t) * draw(step)
     return noisy
 
 
@@ -104,10 +111,7 @@ def ddim(
     Raises:
         ValueError: when eta > 0 and the times do not fall, or there is no noise source.
     """
-    if eta > 0:
-        _falling(times, "ddim with eta > 0")
-        if noise_source is None:
-            raise ValueError(f"ddim with eta {eta} adds noise, so it needs a noise_source, found None")
+    draw = _check_stochastic(f"ddim with eta {eta:g}", times, noise_source) if eta > 0 else None
     for step, (t, s) in enumerate(pairwise(times), start=1):
         estimate = denoiser(noisy, t)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = _at(process, t), _at(process, s)
@@ -115,8 +119,8 @@ def ddim(
         if eta > 0:
             std = eta * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0)) * sigma_s / sigma_t
         noisy = alpha_s * estimate.clean + math.sqrt(max(sigma_s**2 - std**2, 0.0)) * estimate.noise
-        if std > 0 and noise_source is not None:
-            noisy = noisy + std * noise_source(step)
+        if draw is not None and std > 0:
+            noisy = noisy + std * draw(step)
     return noisy
 
 

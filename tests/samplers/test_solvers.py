@@ -232,3 +232,5 @@ def test_stochastic_solvers_refuse_rising_times_and_missing_noise(gaussian):
         ddim(process, gaussian.denoiser(process), probes(), [0.0, 0.5], lambda step: probes(), eta=0.5)
     with pytest.raises(ValueError, match="noise_source"):
         ddim(process, gaussian.denoiser(process), probes(), [0.5, 0.0], eta=0.5)
+    with pytest.raises(ValueError, match="noise_source"):
+        ddpm(process, gaussian.denoiser(process), probes(), [0.5, 0.0])
