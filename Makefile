@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m monai.bundle run
 BUNDLE := bundles/adni_ddim
@@ -33,7 +34,7 @@ demo: install  ## Simulated cohort -> train adni_ddim -> generate -> evaluate ->
 	echo "medgen: the report is $$PWD/$(BUNDLE)/eval/report.html"
 
 test: lint  ## Lint, then run every test
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 lint: install  ## ruff and mypy
 	@$(BIN)/ruff check .
