@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from medgen.data.tables import nearest
 from medgen.randomness import generator
 
 __all__ = ["BatchLoader"]
@@ -37,7 +38,7 @@ class BatchLoader:
         rank: of this process; None asks torch.distributed.
         world_size: number of processes; None asks torch.distributed.
         shuffle: stream or pass.
-        balance: name of a categorical covariate.
+        balance: name of a categorical covariate; true takes the first one, false and None do not balance.
         device: where images and covariates go before they are augmented; None leaves them where the data set has them.
 
     Attributes:
@@ -56,7 +57,7 @@ class BatchLoader:
         rank: int | None = None,
         world_size: int | None = None,
         shuffle: bool = True,
-        balance: str | None = None,
+        balance: str | bool | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -70,6 +71,7 @@ class BatchLoader:
             raise ValueError(f"rank: expected 0 to {self.world_size - 1}, found {self.rank!r}")
         if len(dataset) == 0:
             raise ValueError("dataset: expected at least one sample, found none")
+        balance = _balanced_by(dataset, balance)
         if balance and not shuffle:
             raise ValueError("balance: an ordered pass shows every sample once; use it with shuffle=True")
         self.dataset, self.batch_size, self.seed, self.augment, self.shuffle = (
@@ -149,14 +151,24 @@ class BatchLoader:
         return {"image": images, "covariates": covariates, "subject": subjects, "index": indices}
 
 
+def _balanced_by(dataset: Any, balance: str | bool | None) -> str | None:
+    """Return the covariate to balance by; the words "true" and "false" come from command lines."""
+    text = str(balance).lower()
+    if text in ("none", "false", ""):
+        return None
+    declared = getattr(dataset, "declared", None)
+    categorical = list(declared.categorical) if declared is not None else []
+    name = (categorical or [""])[0] if text == "true" else str(balance)
+    if name not in categorical:
+        raise ValueError(
+            f"balance: found {balance!r}{nearest(name, categorical)}, expected a covariate of {categorical}"
+        )
+    return name
+
+
 def _groups(dataset: Any, balance: str) -> list[tuple[float, list[list[int]]]]:
     """Return, for each label, its share of an epoch and the samples of each of its subjects."""
-    declared = dataset.declared
-    if balance not in declared or not declared.is_categorical(balance):
-        raise ValueError(
-            f"balance: found {balance!r}, expected a categorical covariate of {list(declared.categorical)}"
-        )
-    column = dataset.covariates[:, declared.index(balance)].tolist()
+    column = dataset.covariates[:, dataset.declared.index(balance)].tolist()
     members: dict[float, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, (value, subject) in enumerate(zip(column, dataset.subjects, strict=True)):
         members[-1.0 if math.isnan(value) else value][subject].append(index)

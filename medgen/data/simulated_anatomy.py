@@ -9,7 +9,7 @@ amount at which it becomes ventricle. Sorting these amounts gives the one that y
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from monai.utils import optional_import
@@ -135,7 +135,7 @@ def _tabulate_growth(ventricles: NDArray[np.bool_]) -> tuple[NDArray[np.int64], 
     return low, displacement, first.reshape(grid.shape[1:])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def load_template(blur: float = 0.0) -> Template:
     """Load nilearn's bundled MNI152 T1, grey and white matter templates and tabulate the growth of the ventricles.
 
@@ -145,7 +145,13 @@ def load_template(blur: float = 0.0) -> Template:
     Raises:
         OptionalImportError: when nilearn is not installed.
     """
-    datasets, _ = optional_import("nilearn.datasets", descriptor='install it with: pip install "medgen[demo]"')
+    if blur > 0:
+        sharp = load_template()
+        smooth = (ndimage.gaussian_filter(volume, blur) for volume in (sharp.intensity, sharp.atrophy))
+        return replace(sharp, intensity=next(smooth), atrophy=next(smooth))
+    datasets, _ = optional_import(
+        "nilearn.datasets", descriptor='the simulated cohort needs nilearn: pip install "medgen[demo]" ({})'
+    )
     t1 = datasets.load_mni152_template(resolution=1)
     grey, white = datasets.load_mni152_gm_template(resolution=1), datasets.load_mni152_wm_template(resolution=1)
     intensity, g, w = (np.asarray(image.dataobj, dtype=np.float32) for image in (t1, grey, white))
@@ -163,8 +169,6 @@ def load_template(blur: float = 0.0) -> Template:
     near_fluid = np.clip(ndimage.gaussian_filter(fluid, 1.2) / 0.35, 0.0, 1.0)
     keep = ndimage.binary_dilation(ventricles, iterations=6)
     atrophy = np.where(brain & ~keep, (CSF_INTENSITY - intensity) * near_fluid, 0.0)
-    if blur > 0:
-        intensity, atrophy = ndimage.gaussian_filter(intensity, blur), ndimage.gaussian_filter(atrophy, blur)
     low, displacement, becomes_ventricle = _tabulate_growth(ventricles)
     return Template(
         origin=origin,

@@ -1,0 +1,99 @@
+"""Small cohorts in every layout, written where each test may change them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgen.covariates import Covariates, Range
+from medgen.data import simulated_cohort
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen simulated subjects at 4 mm; read only."""
+    return simulated_cohort(tmp_path_factory.mktemp("cohorts"), subjects=16, spacing=4.0, progress=False)
+
+
+@pytest.fixture
+def covariates() -> Covariates:
+    return Covariates(
+        diagnosis=["NC", "AD"], age=Range(18, 100, "years"), sex=["F", "M"], slice=Range(0, 1, "fraction")
+    )
+
+
+def write_volume(path: Path, array: np.ndarray, spacing: Sequence[float] = (1, 1, 1)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array.astype(np.float32), np.diag([*spacing, 1.0])), path)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def write_picture(path: Path, value: int = 128, size: tuple[int, int] = (20, 24)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.zeros(size, dtype=np.uint8)
+    array[4:-4, 4:-4] = value
+    Image.fromarray(array).save(path, quality=95)
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "participant_id": f"sub-{i:02d}",
+            "Age": 60 + i,
+            "Gender": "Female" if i % 2 else "male",
+            "Group": "AD" if i % 4 > 1 else "NC",
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Callable[..., Path]:
+    """Write a BIDS folder of small volumes with a bright box."""
+
+    def write(
+        count: int = 8, suffixes: Sequence[str] = ("T1w",), sessions: Sequence[str] = (), rows: Any = None
+    ) -> Path:
+        root = tmp_path / "bids"
+        table = people(count) if rows is None else rows
+        write_rows(root / "participants.tsv", table)
+        for k, row in enumerate(table):
+            subject = row["participant_id"]
+            for session in sessions or [""]:
+                for suffix in suffixes:
+                    volume = np.zeros((12, 14, 10))
+                    volume[2:-2, 2:-2, 2:-2] = 50 + k + 100 * suffixes.index(suffix)
+                    name = "_".join(filter(None, [subject, session, suffix]))
+                    write_volume(root / subject / session / "anat" / f"{name}.nii.gz", volume)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def slice_folders(tmp_path: Path) -> Callable[..., Path]:
+    """Write class folders; ``names`` maps a folder below AD_NC to subject (or image) names."""
+
+    def write(names: Mapping[str, Sequence[str]] | None = None, slices: Sequence[int] = (3, 4, 5, 7)) -> Path:
+        root = tmp_path / "slices"
+        for folder, members in (names or {"AD": ["dem1", "dem2"], "NC": ["con1", "con2", "con3"]}).items():
+            for member in members:
+                for k in slices:
+                    write_picture(root / "AD_NC" / folder / f"{member}_{k}.jpeg", 60 + 10 * k)
+        return root
+
+    return write
