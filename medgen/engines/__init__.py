@@ -9,7 +9,8 @@ from medgen.engines.precision import Precision, has_bfloat16
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.engines.run_directory import private_folder, run_directory
 from medgen.engines.step import NonFiniteError, TrainingStep
-from medgen.engines.trainer import GenerativeTrainer, lower_is_better
+from medgen.engines.trainer import GenerativeTrainer
+from medgen.handlers.mean_loss import lower_is_better
 
 __all__ = [
     "ConditionDropout",

@@ -18,8 +18,7 @@ from torch import nn
 from medgen.engines.draws import fixed_noise, fixed_times
 from medgen.engines.precision import Precision
 from medgen.engines.prepare_batch import PrepareConditions
-from medgen.engines.trainer import lower_is_better
-from medgen.handlers.mean_loss import MeanLoss
+from medgen.handlers.mean_loss import MeanLoss, lower_is_better
 from medgen.inferers.denoising import DenoisingInferer
 from medgen.processes import GenerativeLoss, Process
 

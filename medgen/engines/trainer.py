@@ -25,18 +25,14 @@ from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.engines.step import TrainingStep
 from medgen.handlers.ema import EMA
+from medgen.handlers.mean_loss import lower_is_better
 from medgen.inferers.denoising import DenoisingInferer
 from medgen.processes import GenerativeLoss, Process
 from medgen.randomness import generator
 
-__all__ = ["GenerativeTrainer", "lower_is_better"]
+__all__ = ["GenerativeTrainer"]
 
 logger = logging.getLogger(__name__)
-
-
-def lower_is_better(current: float, best: float) -> bool:
-    """Compare metrics such as losses and distances, as MONAI's ``metric_cmp_fn``."""
-    return current < best
 
 
 class GenerativeTrainer(SupervisedTrainer):

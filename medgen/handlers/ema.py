@@ -57,8 +57,9 @@ class EMA(EMAHandler):
         if every < 1 or start < 0:
             raise ValueError(f"expected every >= 1 and start >= 0, found every={every!r}, start={start!r}")
         super().__init__(unwrap(network), momentum=1.0 - decay, handle_buffers=handle_buffers)
-        for parameter in self.ema_model.parameters():
-            parameter.requires_grad_(False)
+        # listed once: to walk through the modules of a UNet takes longer than the update
+        self._average = [parameter.requires_grad_(False) for parameter in self.ema_model.parameters()]
+        self._current = list(self.model.parameters())
         self.decay = decay
         self.warmup = warmup
         self.every = every
@@ -101,8 +102,7 @@ class EMA(EMAHandler):
             return
         decay = 0.0 if steps <= self.start else self.decay_at(self.updates)
         setattr(engine.state, name, 1.0 - decay)
-        average = list(self.ema_model.parameters())
-        get_ema_multi_avg_fn(decay)(average, [p.detach() for p in self.model.parameters()], None)
+        get_ema_multi_avg_fn(decay)(self._average, self._current, None)
         if self.handle_buffers != "ema_train":
             for mean, current in zip(self.ema_model.buffers(), self.model.buffers(), strict=True):
                 if self.handle_buffers == "update" and mean.is_floating_point():

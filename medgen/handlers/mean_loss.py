@@ -9,7 +9,12 @@ import torch
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 
-__all__ = ["MeanLoss"]
+__all__ = ["MeanLoss", "lower_is_better"]
+
+
+def lower_is_better(current: float, best: float) -> bool:
+    """Compare metrics such as losses and distances, as MONAI's ``metric_cmp_fn``."""
+    return current < best
 
 
 class MeanLoss(Metric):

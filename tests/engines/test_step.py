@@ -189,3 +189,11 @@ def test_a_schedule_that_needs_a_metric_is_refused():
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     with pytest.raises(ValueError, match="lr_scheduler"):
         TrainingStep(network, optimizer, torch.device("cpu"), lr_scheduler=schedule)
+
+
+def test_a_second_optimizers_step_keeps_to_itself():
+    network, x, y = problem()
+    bench = Bench(network, torch.optim.SGD(network.parameters(), 0.1), main=False)
+    bench.run(squared(network, x, y))
+    assert (bench.step.completed, bench.fired) == (1, [])
+    assert not hasattr(bench.engine.state, "step_loss")
