@@ -15,7 +15,7 @@ SMALL = {"channels": [8, 16], "attention_levels": [False, True], "num_res_blocks
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, repository):
+def small_bundle(tmp_path_factory, repository):
     """A copy of adni_ddim with weights of a small network at 16 x 16, as training leaves them."""
     root = tmp_path_factory.mktemp("loaded") / "adni_ddim"
     shutil.copytree(
@@ -34,8 +34,8 @@ def bundle(tmp_path_factory, repository):
 
 
 @pytest.fixture(scope="module")
-def loaded(bundle):
-    return medgen.load(bundle, device="cpu")
+def loaded(small_bundle):
+    return medgen.load(small_bundle, device="cpu")
 
 
 def test_the_manifest_decides_network_and_size(loaded):
@@ -85,10 +85,10 @@ def test_what_it_does_not_know_is_named(loaded, values, message):
         loaded.generate(n=1, **values)
 
 
-def test_info_and_check_on_the_command_line(bundle, capsys):
-    assert bundle_problems(bundle) == []
-    assert main(["check", str(bundle)]) == 0
-    assert main(["info", str(bundle)]) == 0
+def test_info_and_check_on_the_command_line(small_bundle, capsys):
+    assert bundle_problems(small_bundle) == []
+    assert main(["check", str(small_bundle)]) == 0
+    assert main(["info", str(small_bundle)]) == 0
     text = capsys.readouterr().out
     assert "nothing to complain about" in text
     assert "diagnosis NC/AD, age 18-100 years" in text
@@ -96,9 +96,9 @@ def test_info_and_check_on_the_command_line(bundle, capsys):
     assert "data_terms: made up" in text
 
 
-def test_check_names_what_is_wrong(bundle, tmp_path, capsys):
+def test_check_names_what_is_wrong(small_bundle, tmp_path, capsys):
     root = tmp_path / "broken"
-    shutil.copytree(bundle, root)
+    shutil.copytree(small_bundle, root)
     (root / "LICENSE").unlink()
     with open(root / "models" / "model.pt", "r+b") as file:
         file.seek(1000)
@@ -114,21 +114,21 @@ def test_check_names_what_is_wrong(bundle, tmp_path, capsys):
         medgen.load(root)
 
 
-def test_a_bundle_without_weights_says_how_to_train_it(bundle, tmp_path):
+def test_a_bundle_without_weights_says_how_to_train_it(small_bundle, tmp_path):
     root = tmp_path / "untrained"
-    shutil.copytree(bundle, root, ignore=shutil.ignore_patterns("models"))
+    shutil.copytree(small_bundle, root, ignore=shutil.ignore_patterns("models"))
     with pytest.raises(FileNotFoundError, match=r"found no trained weights.*monai.bundle run --config_file"):
         medgen.load(root)
 
 
-def test_weights_of_another_network_are_refused(bundle, tmp_path):
+def test_weights_of_another_network_are_refused(small_bundle, tmp_path):
     root = tmp_path / "other"
-    shutil.copytree(bundle, root)
+    shutil.copytree(small_bundle, root)
     write_model({"weight": torch.zeros(3)}, root / "models" / "model.pt", {})
     with pytest.raises(ValueError, match="does not fit network_def"):
         medgen.load(root)
 
 
-def test_a_folder_that_is_no_bundle_names_the_nearest(bundle):
+def test_a_folder_that_is_no_bundle_names_the_nearest(small_bundle):
     with pytest.raises(FileNotFoundError, match=r"so no bundle; nearest: adni_ddim"):
-        medgen.load(bundle.parent / "adni_dim")
+        medgen.load(small_bundle.parent / "adni_dim")
