@@ -4,7 +4,7 @@ import copy
 import functools
 
 import pytest
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
 import medgen
 from medgen.bundle_check import accepted_arguments, config_problems, nearest
@@ -143,6 +143,20 @@ def test_the_first_item_of_initialize_stops_the_workflow(tmp_path, overrides, me
         workflow.initialize()
     assert isinstance(caught.value.__cause__, ValueError)
     assert message in str(caught.value.__cause__)
+
+
+def test_a_configuration_named_in_an_args_file_finds_its_bundle_too(tmp_path):
+    (tmp_path / "configs").mkdir()
+    file = tmp_path / "configs" / "train.json"
+    ConfigParser.export_config_file(CONFIG, file)
+    arguments = {"config_file": str(file), "logging_file": False, "rate": 0.5}
+    ConfigParser.export_config_file(arguments, tmp_path / "args.json")
+    workflow = create_workflow(args_file=str(tmp_path / "args.json"))
+    assert workflow.bundle_root == str(tmp_path)
+    ConfigParser.export_config_file(arguments | {"max_epoks": 1}, tmp_path / "args.json")
+    with pytest.raises(RuntimeError) as caught:
+        create_workflow(args_file=str(tmp_path / "args.json"))
+    assert "train::trainer::max_epochs" in str(caught.value.__cause__)
 
 
 def test_check_config_needs_a_workflow():

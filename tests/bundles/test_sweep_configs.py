@@ -70,7 +70,8 @@ def test_training_has_every_property_of_monai(bundle, tiny, tmp_path):
     found = workflow(bundle, "train.json", "train", output_dir=str(tmp_path), **tiny)
     assert found.check_properties() == []
     assert found.bundle_root == str(bundle)
-    assert found.max_epochs * found.parser.get_parsed_content("epoch_length") == 100_000
+    iterations = found.parser.get_parsed_content("max_iterations")
+    assert found.max_epochs * found.parser.get_parsed_content("epoch_length") == iterations
     assert found.train_dataset.images.shape[1:] == (1, 32, 32)
     assert found.val_dataset.field_of_view == found.train_dataset.field_of_view
     assert not set(found.train_dataset.subjects) & set(found.val_dataset.subjects)
@@ -119,6 +120,21 @@ def test_booleans_that_are_neither_true_nor_false_are_refused(bundle, tiny, tmp_
     while cause.__cause__ is not None:
         cause = cause.__cause__
     assert f"{key}: found 'flase', expected true or false" in str(cause)
+
+
+def test_the_text_false_is_false(bundle, tiny, tmp_path):
+    texts = {"amp": "false", "compile": "False", "resume": "no"}
+    found = workflow(bundle, "train.json", "train", output_dir=str(tmp_path), **tiny, **texts)
+    assert found.trainer.step.precision.enabled is False
+    assert not hasattr(found.trainer.network, "_orig_mod")
+    assert found.trainer.run_dir.name == "run_001"
+
+
+@pytest.mark.parametrize(("iterations", "epochs"), [(100_000, 100), (1500, 3), (7, 7)])
+def test_epochs_divide_any_number_of_iterations(bundle, tmp_path, iterations, epochs):
+    found = workflow(bundle, "train.json", "train", output_dir=str(tmp_path), max_iterations=iterations)
+    assert found.max_epochs == epochs
+    assert found.max_epochs * found.parser.get_parsed_content("epoch_length") == iterations
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=[path.stem for path in OVERLAYS])

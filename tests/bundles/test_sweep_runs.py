@@ -9,6 +9,7 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 from sweep import REPOSITORY, finish, start
 
@@ -90,14 +91,21 @@ def test_a_killed_run_goes_on_to_bitwise_the_same_weights(bundle, tiny, whole, t
 
 
 def test_resume_false_starts_anew_in_a_new_folder(bundle, tiny, whole):
-    from monai.bundle import ConfigWorkflow
-
     where, _ = whole
     config = str(bundle / "configs" / "train.json")
     for value, expected in (("false", "run_002"), ("true", "run_001")):
         found = ConfigWorkflow(config, logging_file=False, **tiny, output_dir=str(where / "runs"), resume=value)
         found.initialize()
         assert found.parser.get_parsed_content("run_dir").name == expected
+
+
+def test_pretrained_weights_are_where_training_starts(bundle, tiny, whole, tmp_path):
+    weights = whole[0] / "models" / "model.pt"
+    config = str(bundle / "configs" / "train.json")
+    found = ConfigWorkflow(config, logging_file=False, **tiny, output_dir=str(tmp_path), pretrained=str(weights))
+    found.initialize()
+    state = found.network_def.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in torch.load(weights, weights_only=True).items())
 
 
 def test_two_processes_train_one_model(bundle, tiny, tmp_path, free_port):
@@ -115,13 +123,14 @@ def test_two_processes_train_one_model(bundle, tiny, tmp_path, free_port):
     assert (tmp_path / "models" / "model.pt").is_file()
 
 
-def test_a_misspelt_flag_ends_the_command_with_the_nearest_key(bundle, tiny):
-    text = finish(start("run", cwd=bundle, config_file="configs/train.json", max_epoks=1, **tiny), code=1)
+def test_a_misspelt_flag_ends_the_command_with_the_nearest_key(bundle, tiny, tmp_path):
+    places = {"output_dir": tmp_path / "runs", "max_epoks": 1}
+    text = finish(start("run", cwd=bundle, config_file="configs/train.json", **tiny, **places), code=1)
     assert (
         text.strip().splitlines()[-1].endswith("max_epoks: nothing reads this key; nearest: train::trainer::max_epochs")
     )
     assert "Traceback" not in text
-    assert not (bundle / "runs").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def infer(root, **overrides):
