@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
@@ -77,7 +78,10 @@ def wrap_network(network: nn.Module, device: torch.device, **kwargs: Any) -> nn.
     """
     if idist.get_world_size() == 1:
         return network
-    options = {"broadcast_buffers": False, "gradient_as_bucket_view": True} | kwargs
+    # newer PyTorch renamed the option
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options = {buffers: False, "gradient_as_bucket_view": True} | kwargs
     return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)
 
 

@@ -50,6 +50,9 @@ class LossCurve(Periodic):
     def __init__(self, interval: int | None = 1000, run_dir: str | os.PathLike[str] | None = None) -> None:
         super().__init__(interval, run_dir)
 
+    def _due(self, engine: Any) -> None:
+        self.write(engine)  # at the end in any case: the tables may have got their last rows since
+
     def write(self, engine: Any) -> None:
         """Draw what the tables hold."""
         training = read_csv(self.folder / "metrics.csv")

@@ -45,6 +45,7 @@ def same(one, other, **tolerance):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("two processes")
 class TestTwoProcesses:
     def test_they_found_each_other(self, two):
         for seen in two[0]:

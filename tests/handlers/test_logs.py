@@ -93,6 +93,11 @@ def test_loss_curve_is_drawn_from_the_tables(tmp_path):
         assert (np.abs(colours.astype(int) - line).max(1) < 8).sum() > 20
 
 
+def test_a_run_shorter_than_the_tables_interval_has_its_curve(tmp_path):
+    run_with(tmp_path, lambda validator: [CsvLogger(50, validator), LossCurve(6)])[0].run()
+    assert (tmp_path / "loss_curve.png").exists()
+
+
 def test_plots_leave_the_users_pyplot_alone(tmp_path):
     import matplotlib
     from matplotlib import pyplot
