@@ -65,8 +65,8 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
         try:
             loaded.append(_read_picture(file, channels) if is_picture(file) else _read_volume(file))
         except Exception as error:  # readers raise whatever their format's library raises
-            reason = str(error).strip().splitlines()
-            raise CohortError(f"{file}: cannot be read as an image ({reason[0] if reason else error!r})") from error
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise CohortError(f"{file}: cannot be read as an image ({reason})") from error
     first = loaded[0]
     if not is_picture(files[0]):
         for i, other in enumerate(loaded[1:], start=1):
