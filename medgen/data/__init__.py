@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from medgen.data.augmentation import BatchAugmentation
-from medgen.data.cohort import Cohort, open_cohort
+from medgen.data.cohort import Cohort
 from medgen.data.loader import BatchLoader
+from medgen.data.opening import open_cohort
 from medgen.data.requests import GenerationRequests, image_seeds
 from medgen.data.simulated import cache_dir, simulated_cohort
 from medgen.data.slices import SliceDataset

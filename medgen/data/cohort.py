@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
 from collections import Counter
@@ -15,15 +14,14 @@ from typing import Any
 
 from medgen.covariates import Covariates
 from medgen.data.layouts import read_layout
-from medgen.data.simulated import GROUND_TRUTH, simulated_cohort
+from medgen.data.simulated import GROUND_TRUTH
 from medgen.data.sources import Item
 from medgen.data.splits import check_disjoint, check_fractions, read_splits, split_subjects, write_splits
 from medgen.data.tables import CohortError
 from medgen.data.values import UNKNOWN_LABEL, read_values
 
-__all__ = ["Cohort", "open_cohort"]
+__all__ = ["Cohort"]
 
-logger = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -57,6 +55,15 @@ class Cohort:
         folders: "keep" or "merge" the data set's own train and test folders.
         data_terms: the terms of use, kept beside whatever is trained on the cohort.
         check: read every image now, see :meth:`check`.
+
+    Attributes:
+        records: the datalist.
+        rows: for each record, its row of the table: column to text, declared or not (``rows[0]["ventricle_ml"]``).
+        notices: what the reader of any result should know, for example "split by scan, not by subject".
+        layout: the one found.
+        split_unit: "subject", or "scan" when nothing says which scans are of one subject.
+        simulated: whether these people do not exist; ``ground_truth`` then holds the true effects.
+        data_terms: the terms of use.
 
     Raises:
         CohortError: when the data set is not what it should be: which file, what was found, what was expected.
@@ -97,7 +104,7 @@ class Cohort:
         self.layout, self.folder, self.notices = source.layout, source.folder, source.notices
         self.split_unit = "scan" if source.by_scan else "subject"
         self.records = _records(items)
-        self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
+        self.rows: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
         self.simulated, self.ground_truth = _ground_truth(self.folder)
         self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else NOT_STATED)
         self._folds = {r["subject"]: r["fold"] for r in self.records if r.get("fold")} if folders == "keep" else {}
@@ -123,16 +130,19 @@ class Cohort:
         return self.simulated
 
     def summary(self) -> dict[str, Any]:
-        """Return counts, labels, ranges and notices; plain JSON without subjects' names."""
+        """Return counts, labels, ranges and notices; plain JSON without subjects' names, real ages top-coded at 90."""
         first = {record["subject"]: record for record in reversed(self.records)}
         known: dict[str, Any] = {}
         for name in self.covariates.names:
             values = [r[name] for r in (self.records if name == "slice" else first.values()) if name in r]
-            if self.covariates.is_categorical(name):
+            declared = self.covariates[name]
+            if isinstance(declared, tuple):
                 counts = Counter(values)
-                known[name] = {label: counts[label] for label in (*self.covariates[name], UNKNOWN_LABEL)}  # type: ignore[misc]
+                known[name] = {label: counts[label] for label in (*declared, UNKNOWN_LABEL)}
             else:
                 numbers = [v for v in values if not math.isnan(v)]
+                if name == "age" and not self.simulated:
+                    numbers = [min(v, 90.0) for v in numbers]
                 mean = sum(numbers) / len(numbers) if numbers else None
                 known[name] = {
                     "known": len(numbers),
@@ -289,40 +299,3 @@ def _ground_truth(folder: Path) -> tuple[bool, dict[str, Any] | None]:
         return False, None
     content = json.loads(path.read_text(encoding="utf-8"))
     return bool(content.get("simulated")), content
-
-
-def open_cohort(
-    dataset_dir: str | os.PathLike[str],
-    covariates: Covariates | Mapping[str, Any],
-    simulated: Mapping[str, Any] | None = None,
-    **cohort: Any,
-) -> Cohort:
-    """Open the cohort at ``dataset_dir``, or make the simulated one and say so.
-
-    Args:
-        dataset_dir: folder or table of a cohort, or "simulated".
-        covariates: see :class:`Cohort`.
-        simulated: arguments of :func:`medgen.data.simulated_cohort`, used when ``dataset_dir`` is "simulated".
-        cohort: further arguments of :class:`Cohort`.
-
-    Raises:
-        CohortError: as :class:`Cohort`.
-
-    Example:
-        >>> cohort = open_cohort("simulated", Covariates(diagnosis=["NC", "AD"]), {"subjects": 8})  # doctest: +SKIP
-    """
-    if str(dataset_dir) != "simulated":
-        if not Path(dataset_dir).expanduser().exists():
-            raise CohortError(f'dataset_dir: no such file or folder: {dataset_dir}; expected a cohort or "simulated"')
-        result = Cohort(dataset_dir, covariates, **cohort)
-    else:
-        arguments = dict(simulated or {})
-        logger.warning("=" * 78)
-        logger.warning('SIMULATED DATA: dataset_dir is "simulated", so an invented cohort is used.')
-        logger.warning("These people do not exist; no result on them says anything about patients.")
-        logger.warning("On your own data: --dataset_dir /path/to/cohort")
-        logger.warning("=" * 78)
-        result = Cohort(simulated_cohort(**arguments), covariates, **cohort)
-    for notice in result.notices:
-        logger.warning("%s", notice)
-    return result

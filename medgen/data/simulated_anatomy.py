@@ -16,7 +16,9 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Anatomy", "Image", "Template", "load_template", "simulate_image", "smooth_field"]
+from medgen.data.deformation import rotation, smooth_field
+
+__all__ = ["Anatomy", "Image", "Template", "load_template", "simulate_image"]
 
 Array = NDArray[np.float32]
 
@@ -180,48 +182,6 @@ def load_template(blur: float = 0.0) -> Template:
     )
 
 
-def smooth_field(axes: tuple[Array, ...], control_mm: float, amplitude: float, random: np.random.Generator) -> Array:
-    """Draw a smooth random scalar field: a cubic B-spline with random coefficients.
-
-    A displacement whose three coefficients stay below 0.4 control spacings is one-to-one (Choi and Lee, "Injectivity
-    conditions of 2D and 3D uniform cubic B-spline functions", Graphical Models 62, 2000).
-
-    Args:
-        axes: coordinates in mm along each axis, each (n_i,).
-        control_mm: distance of the control points, in mm.
-        amplitude: standard deviation of the coefficients; they are cut at two standard deviations.
-        random: where the coefficients come from.
-
-    Returns:
-        The field, (n_1, n_2, n_3) float32.
-    """
-    taps = []
-    for axis in axes:
-        position = (axis - axis[0]) / control_mm
-        cell = np.floor(position).astype(np.int64)
-        u = (position - cell).astype(np.float32)
-        weights = ((1 - u) ** 3 / 6, (3 * u**3 - 6 * u**2 + 4) / 6, (-3 * u**3 + 3 * u**2 + 3 * u + 1) / 6, u**3 / 6)
-        taps.append((cell, weights))
-    size = [int(cell.max()) + 4 for cell, _ in taps]
-    field = amplitude * np.clip(random.standard_normal(size, dtype=np.float32), -2.0, 2.0)
-    for dim, (cell, weights) in enumerate(taps):
-        shape = [1, 1, 1]
-        shape[dim] = -1
-        field = sum(weights[k].reshape(shape) * np.take(field, cell + k, axis=dim) for k in range(4))
-    return np.asarray(field, dtype=np.float32)
-
-
-def _rotation(degrees: Array) -> Array:
-    """Return the rotation about x, then y, then z."""
-    result = np.eye(3)
-    for (i, j), angle in zip(((1, 2), (0, 2), (0, 1)), np.deg2rad(degrees), strict=True):
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        result = turn @ result
-    return result.astype(np.float32)
-
-
 def _grow(template: Template, points: Array, amount: float) -> Array:
     """Move template ``points`` (3, N) in mm by the backward flow of ``amount`` mm."""
     table = (points - template.table_origin[:, None]) / np.float32(TABLE_SPACING)
@@ -267,7 +227,7 @@ def simulate_image(
     shape = tuple(len(axis) for axis in axes)
     degrees, shift = random.standard_normal(3).astype(np.float32) * 1.5, random.standard_normal(3).astype(np.float32)
     stretch = anatomy.head_scale * np.exp(0.01 * np.clip(random.standard_normal(3), -2.0, 2.0)).astype(np.float32)
-    turn = _rotation(degrees) / stretch[:, None]
+    turn = rotation(degrees) / stretch[:, None]
     coarse = [smooth_field(axes, 45.0, 4.0, random) for _ in range(3)]
     fine = [smooth_field(axes, 18.0, 2.0, random) for _ in range(3)]
     log_bias = smooth_field(axes, 70.0, bias, random)

@@ -441,6 +441,14 @@ def test_summary_is_json_without_names(bids: Writer, covariates: Covariates) -> 
     assert "sub-0" not in json.dumps(summary)
 
 
+def test_summary_top_codes_real_ages(bids: Writer, covariates: Covariates) -> None:
+    rows = people(2)
+    rows[1]["Age"] = 97
+    cohort = Cohort(bids(rows=rows), covariates)
+    assert cohort.records[1]["age"] == 97.0
+    assert cohort.summary()["covariates"]["age"] == {"known": 2, "mean": 75.0, "low": 60.0, "high": 90.0}
+
+
 def test_only_simulated_data_is_free_to_share(bids: Writer, small_cohort: Path, covariates: Covariates) -> None:
     real, simulated = Cohort(bids(1), covariates), Cohort(small_cohort, covariates)
     assert (real.simulated, real.share, real.ground_truth) == (False, False, None)
@@ -448,7 +456,7 @@ def test_only_simulated_data_is_free_to_share(bids: Writer, small_cohort: Path, 
     assert (simulated.simulated, simulated.share) == (True, True)
     assert simulated.ground_truth is not None
     assert simulated.ground_truth["direct_diagnosis_effect_ml"] == 12.0
-    assert float(simulated.columns[0]["ventricle_ml"]) > 0
+    assert float(simulated.rows[0]["ventricle_ml"]) > 0
 
 
 def test_simulated_cohort_is_announced(

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medgen.data.simulated_anatomy import (
-    GROWTH_MIN,
-    TABLE_SPACING,
-    Anatomy,
-    load_template,
-    simulate_image,
-    smooth_field,
-)
+from medgen.data.deformation import smooth_field
+from medgen.data.simulated_anatomy import GROWTH_MIN, TABLE_SPACING, Anatomy, load_template, simulate_image
 
 
 def jacobian(displacement: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
