@@ -58,7 +58,7 @@ class Cohort:
 
     Attributes:
         records: the datalist.
-        rows: for each record, its row of the table: column to text, declared or not (``rows[0]["ventricle_ml"]``).
+        columns: for each record, its row of the table, declared columns or not: ``columns[0]["ventricle_ml"]`` (text).
         notices: what the reader of any result should know, for example "split by scan, not by subject".
         layout: the one found.
         split_unit: "subject", or "scan" when nothing says which scans are of one subject.
@@ -104,7 +104,7 @@ class Cohort:
         self.layout, self.folder, self.notices = source.layout, source.folder, source.notices
         self.split_unit = "scan" if source.by_scan else "subject"
         self.records = _records(items)
-        self.rows: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
+        self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
         self.simulated, self.ground_truth = _ground_truth(self.folder)
         self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else NOT_STATED)
         self._folds = {r["subject"]: r["fold"] for r in self.records if r.get("fold")} if folders == "keep" else {}

@@ -456,7 +456,7 @@ def test_only_simulated_data_is_free_to_share(bids: Writer, small_cohort: Path, 
     assert (simulated.simulated, simulated.share) == (True, True)
     assert simulated.ground_truth is not None
     assert simulated.ground_truth["direct_diagnosis_effect_ml"] == 12.0
-    assert float(simulated.rows[0]["ventricle_ml"]) > 0
+    assert float(simulated.columns[0]["ventricle_ml"]) > 0
 
 
 def test_simulated_cohort_is_announced(

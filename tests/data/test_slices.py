@@ -218,7 +218,7 @@ def test_larger_ventricles_are_more_dark_pixels(small_cohort: Path, covariates: 
         cohort.records, image_size=64, slice_range=(0.45, 0.7), slices=4, field_of_view=192, seed=None, progress=False
     )
     dark = (dataset.images[:, 0, 20:44, 22:42] < -0.1).sum(dim=(1, 2)).reshape(16, 4).sum(1)
-    volume = torch.tensor([float(row["ventricle_ml"]) for row in cohort.rows])
+    volume = torch.tensor([float(row["ventricle_ml"]) for row in cohort.columns])
     assert torch.corrcoef(torch.stack([dark.float(), volume]))[0, 1] > 0.8
 
 
