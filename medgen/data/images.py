@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".img", ".hdr", ".mgh", ".mgz")  # NIfTI, Analyze, FreeSurfer
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -50,7 +51,7 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
     picture becomes grey unless three channels are wanted.
 
     Args:
-        paths: one file per channel; a NIfTI, a folder of one DICOM series, anything MONAI reads, or a picture.
+        paths: one file per channel: NIfTI, a folder of one DICOM series, anything MONAI reads, or a picture.
         channels: wanted number, None for what the files give (one for a picture).
 
     Returns:
@@ -90,10 +91,10 @@ def _read_picture(file: str, channels: int | None) -> MetaTensor:
 
 
 def _read_volume(file: str) -> Any:
-    """Read a volume in RAS (C, X, Y, Z): NIfTI by nibabel, everything else by MONAI."""
+    """Read a volume in RAS (C, X, Y, Z): NIfTI and kin by nibabel, everything else by MONAI."""
     if not Path(file).exists():
         raise FileNotFoundError("no such file")
-    if file.lower().endswith((".nii", ".nii.gz")):
+    if file.lower().endswith(NIBABEL_SUFFIXES):
         image: Any = nibabel.as_closest_canonical(nibabel.load(file))
         array = np.asarray(image.dataobj, dtype=np.float32)
         array = array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n > 1))

@@ -68,6 +68,16 @@ def test_four_dimensions_are_channels_and_nan_is_background(tmp_path: Path) -> N
     assert torch.isfinite(image.as_tensor()).all()
 
 
+@pytest.mark.parametrize("kind", [nibabel.MGHImage, nibabel.Nifti1Pair])
+def test_freesurfer_and_pairs(tmp_path: Path, kind: type) -> None:
+    array = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    name = tmp_path / ("a.mgz" if kind is nibabel.MGHImage else "a.img")
+    nibabel.save(kind(array, np.diag([1.0, 2.0, 3.0, 1.0])), name)
+    volume = read_image(str(name))
+    assert np.allclose(volume.as_tensor()[0].numpy(), array)
+    assert volume.pixdim.tolist() == [1.0, 2.0, 3.0]
+
+
 def test_pictures_are_grey_or_colour(tmp_path: Path) -> None:
     red = np.zeros((6, 4, 3), dtype=np.uint8)
     red[..., 0] = 200

@@ -61,3 +61,13 @@ def test_folder_of_one_dicom_series(real_data: Path) -> None:
     image = read_image(str(real_data / "dicom_t1"))
     assert image.shape == (1, 176, 256, 256)
     assert torch.allclose(image.pixdim, torch.ones(3, dtype=torch.float64), atol=1e-3)
+
+
+def test_table_of_dicom_folders(real_data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"subject,age,path\nP1,40,{real_data / 'dicom_t1'}\n")
+    covariates = Covariates(age=Range(18, 100))
+    cohort = open_cohort(table, covariates)
+    dataset = SliceDataset(cohort.records, covariates=covariates, slices=1, seed=None, progress=False)
+    assert dataset.images.shape == (1, 1, 64, 64)
+    assert dataset.images[0, 0, 24:40, 24:40].float().mean() > -0.7
