@@ -149,6 +149,13 @@ def test_overlays_lie_on_top_of_training(bundle, overlay, tiny, tmp_path):
     assert found.check_properties() == []
 
 
+def test_the_cpu_overlay_fits_inference_too(copied):
+    files = [str(copied / "configs" / "inference.json"), str(REPOSITORY / "configs" / "cpu.json")]
+    found = ConfigWorkflow(files, workflow_type="infer", logging_file=False)
+    found.initialize()
+    assert found.device == torch.device("cpu")
+
+
 def test_the_paper_recipe_says_what_it_does(bundle, tiny, tmp_path):
     files = [str(bundle / "configs" / "train.json"), str(REPOSITORY / "configs" / "paper_adni.json")]
     data = {key: value for key, value in tiny.items() if key.startswith("cohort")}
