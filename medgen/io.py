@@ -204,9 +204,10 @@ def image_grid(
 
     factor = max(1, -(-cell // max(tiles[0].shape[:2])))
     height, width = (side * factor for side in tiles[0].shape[:2])
-    font = ImageFont.load_default(size=max(10, min(20, height // 8)))
+    letters = max(10, min(20, height // 8))
+    font = ImageFont.load_default(size=letters)
     left = 0 if row_labels is None else int(max(font.getlength(text) for text in row_labels)) + 12
-    top = 0 if column_labels is None else int(font.size) + 10
+    top = 0 if column_labels is None else letters + 10
     canvas = Image.new("RGB", (left + columns * (width + gap) + gap, top + rows * (height + gap) + gap), "black")
     draw = ImageDraw.Draw(canvas)
     for index, tile in enumerate(tiles):
