@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         processes,
         randomness,
         samplers,
-        transforms,
     )
     from medgen.bundles import load
     from medgen.covariates import Covariates, Range
@@ -48,7 +47,6 @@ __all__ = [
     "processes",
     "randomness",
     "samplers",
-    "transforms",
 ]
 
 _HOMES = {"Covariates": "medgen.covariates", "Range": "medgen.covariates", "load": "medgen.bundles"}
