@@ -16,15 +16,8 @@ from medgen.processes import RectifiedFlow
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """What two gloo processes under torchrun saw."""
-    import socket
-
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def run_two(folder, port):
+    """Return what two gloo processes under torchrun saw."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
     environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -32,7 +25,7 @@ def two(tmp_path_factory):
         env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)], folder
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 def same(one, other, **tolerance):
@@ -45,49 +38,32 @@ def same(one, other, **tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("two processes")
-class TestTwoProcesses:
-    def test_they_found_each_other(self, two):
-        for seen in two[0]:
-            assert (seen["world"], seen["backend"]) == (2, "gloo")
-            assert seen["wrapped"] == "DistributedDataParallel"
+def test_two_processes_train_as_one(tmp_path, free_port):
+    # one test, since to start the processes takes longer than all they do
+    first, second = seen = run_two(tmp_path, free_port)
+    alone = train(1, 0)
+    alone.run()
+    evaluator = GenerativeEvaluator("cpu", ToyLoader(8), alone.inference_network, process=RectifiedFlow(), amp=False)
+    evaluator.run()
+    for rank in seen:
+        assert (rank["world"], rank["backend"], rank["wrapped"]) == (2, "gloo", "DistributedDataParallel")
+        # what one process trains and measures on the same batches
+        same(rank["weights"], alone.unwrapped_network.state_dict(), rtol=1e-4, atol=1e-5)
+        same(rank["average"], alone.ema.ema_model.state_dict(), rtol=1e-4, atol=1e-5)
+        assert rank["loss"] == pytest.approx(alone.state.step_loss, rel=1e-4)
+        assert rank["validation"] == pytest.approx(evaluator.state.metrics["val_loss"], rel=1e-4)
+        # what one process cannot use, both skip
+        assert rank["guarded"] == (1, 2)
+        assert rank["stopped"][1] == 1
+    for name in ("weights", "average", "guarded weights", "resumed weights"):
+        same(first[name], second[name])
+    assert (tmp_path / "guarded" / "private" / "skipped_rank0.jsonl").exists()
+    assert (tmp_path / "guarded" / "private" / "skipped_rank1.jsonl").exists()
 
-    def test_ranks_hold_the_same_weights(self, two):
-        first, second = two[0]
-        for name in ("weights", "average", "guarded weights"):
-            same(first[name], second[name])
-
-    def test_they_train_what_one_process_trains_on_the_same_batches(self, two):
-        alone = train(1, 0)
-        alone.run()
-        for seen in two[0]:
-            same(seen["weights"], alone.unwrapped_network.state_dict(), rtol=1e-4, atol=1e-5)
-            same(seen["average"], alone.ema.ema_model.state_dict(), rtol=1e-4, atol=1e-5)
-            assert seen["loss"] == pytest.approx(alone.state.step_loss, rel=1e-4)
-
-    def test_they_validate_together(self, two):
-        alone = train(1, 0)
-        alone.run()
-        loader = ToyLoader(8)
-        evaluator = GenerativeEvaluator("cpu", loader, alone.inference_network, process=RectifiedFlow(), amp=False)
-        evaluator.run()
-        for seen in two[0]:
-            assert seen["validation"] == pytest.approx(evaluator.state.metrics["val_loss"], rel=1e-4)
-
-    def test_they_agree_on_the_folder_and_both_resume(self, two):
-        first, second = two[0]
-        assert first["run"] == second["run"] == first["resume"] == second["resume"]
-        assert first["resumed at"] == second["resumed at"] == 12
-        same(first["resumed weights"], second["resumed weights"])
-        same(first["resumed weights"], first["weights"])
-
-    def test_what_one_process_cannot_use_all_skip(self, two):
-        for seen in two[0]:
-            assert seen["guarded"] == (1, 2)
-            assert seen["stopped"][1] == 1
-        private = two[1] / "guarded" / "private"
-        assert (private / "skipped_rank0.jsonl").exists()
-        assert (private / "skipped_rank1.jsonl").exists()
+    # both found the same folder, and resumed what the run had reached
+    assert first["run"] == second["run"] == first["resume"] == second["resume"]
+    assert first["resumed at"] == second["resumed at"] == 12
+    same(first["resumed weights"], first["weights"])
 
 
 def test_one_process_needs_no_setup():
