@@ -9,25 +9,31 @@ from __future__ import annotations
 import difflib
 import inspect
 import pydoc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["config_problems", "nearest"]
+__all__ = ["accepted_arguments", "config_problems", "nearest", "sibling_keys"]
 
 _TARGET = "_target_"
 _OWN_KEYS = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"}
 _RESERVED = {"_meta_", "_desc_", "imports"}
 
 
-def config_problems(parser: ConfigParser, entries: Iterable[str] = ("initialize", "run", "finalize")) -> list[str]:
+def config_problems(
+    parser: ConfigParser,
+    entries: Iterable[str] = ("initialize", "run", "finalize"),
+    known_elsewhere: Collection[str] = (),
+) -> list[str]:
     """List everything in a parsed configuration that nothing would read, or that would fail once it is reached.
 
     Args:
         parser: the parser, with its macros and relative ids resolved (``parser.parse()``).
         entries: ids that the workflow itself evaluates.
+        known_elsewhere: top-level keys that need not be read here; see :func:`sibling_keys`.
 
     Returns:
         One sentence per problem, each naming the id and the nearest valid one; empty when there is none.
@@ -45,13 +51,24 @@ def config_problems(parser: ConfigParser, entries: Iterable[str] = ("initialize"
         if name not in parser
     ]
     allowed = _RESERVED | set(entries) | _tracking_keys()
-    for item in _unread(config, wanted, allowed):
+    for item in (item for item in _unread(config, wanted, allowed) if item not in known_elsewhere):
         # a leaf's own name is what was misspelt: --max_epoks is near train::trainer::max_epochs
         problems.append(f"{item}: nothing reads this key{nearest(item, [other for other in known if other != item])}")
     for item, value in ids.items():
         if isinstance(value, Mapping) and _TARGET in value and not item.startswith("_meta_"):
             problems += _component_problems(item, value, parser)
     return problems
+
+
+def sibling_keys(folder: Path, without: str = "") -> set[str]:
+    """Return the top-level keys of all configurations of a bundle, except those of the file ``without``.
+
+    One overlay serves training, inference and evaluation: what it sets for one of them, the others need not read.
+    """
+    from monai.bundle import ConfigParser
+
+    files = [path for path in sorted(folder.glob("*.json")) if path.name not in ("metadata.json", without)]
+    return {key for path in files for key in ConfigParser.load_config_file(path)}
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:

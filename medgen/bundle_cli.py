@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.bundle_check import config_problems
+from medgen.bundle_check import config_problems, sibling_keys
 from medgen.bundles import find_bundle, manifest_of
 from medgen.handlers.manifest import manifest_path, read_manifest
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="list what is missing, misspelt or damaged")
     check.add_argument("path", help="the bundle's folder")
-    check.add_argument("overlays", nargs="*", help="configuration files to lay over its train.json")
+    check.add_argument("overlays", nargs="*", help="configuration files to lay over its own")
     info = commands.add_parser("info", help="print what the bundle is and what it was trained on")
     info.add_argument("path", help="the bundle's folder")
     options = parser.parse_args(arguments)
@@ -50,7 +50,8 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
 
     Args:
         path: the bundle's folder.
-        overlays: configuration files to lay over its ``train.json``.
+        overlays: configuration files to lay over its own. One that sets parts (``a::b``) which only training has is
+            tried on ``train.json`` alone.
 
     Raises:
         FileNotFoundError: when there is no bundle.
@@ -64,11 +65,20 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
     for file in sorted((root / "configs").glob("*.json")):
         if file.name == "metadata.json":
             continue
+        own = ConfigParser.load_config_file(file)
+        elsewhere = sibling_keys(root / "configs", without=file.name) - set(own) if overlays else set()
         parser = ConfigParser()
-        parser.read_config([file, *overlays] if file.name == "train.json" else file)
+        try:
+            parser.read_config([file, *overlays])
+        except KeyError as error:
+            if file.name == "train.json":
+                problems.append(f"configs/{file.name}: an overlay sets a part of what is not there, {error}")
+            continue
         parser.read_meta(metadata)
         parser.parse()
-        problems += [f"configs/{file.name}: {problem}" for problem in config_problems(parser)]
+        problems += [
+            f"configs/{file.name}: {problem}" for problem in config_problems(parser, known_elsewhere=elsewhere)
+        ]
     weights = root / "models" / "model.pt"
     if weights.is_file() and manifest_path(weights).is_file():
         try:

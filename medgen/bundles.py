@@ -10,11 +10,12 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from medgen.bundle_check import config_problems, nearest
+from medgen.bundle_check import config_problems, nearest, sibling_keys
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ def bundle_root() -> str:
 def check_config() -> None:
     """Refuse keys that nothing reads, unknown arguments and undefined references, before any data are touched.
 
-    Stands first in a bundle's ``initialize``.
+    Stands first in a bundle's ``initialize``. What only another configuration of the bundle reads may stand in an
+    overlay, so that one overlay serves them all; on the command line it is refused.
 
     Raises:
         ValueError: listing each such key and the nearest valid one.
@@ -66,7 +68,9 @@ def check_config() -> None:
         raise RuntimeError("check_config: found no MONAI ConfigWorkflow that calls it; it belongs into 'initialize'")
     if _on_command_line():
         sys.excepthook = _end_with_the_cause
-    problems = config_problems(workflow.parser, (workflow.init_id, workflow.run_id, workflow.final_id))
+    entries = (workflow.init_id, workflow.run_id, workflow.final_id)
+    elsewhere = sibling_keys(Path(workflow.config_root_path)) - _command_line_keys()
+    problems = config_problems(workflow.parser, entries, elsewhere)
     if problems:
         raise _user_error(ValueError("the bundle's configuration was refused:\n  " + "\n  ".join(problems)))
 
@@ -245,13 +249,27 @@ def _workflow() -> ConfigWorkflow | None:
         return None
     from monai.bundle import ConfigWorkflow
 
-    frame = inspect.currentframe()
-    while frame is not None:
+    for frame in _frames():
         found = frame.f_locals.get("self")
         if isinstance(found, ConfigWorkflow):
             return found
-        frame = frame.f_back
     return None
+
+
+def _command_line_keys() -> set[str]:
+    """Return the top-level keys that ``monai.bundle run`` was given beside its files, if it is among the callers."""
+    for frame in _frames():
+        if frame.f_code.co_name == "create_workflow" and "_args" in frame.f_locals:
+            return {str(key).replace("#", "::").split("::")[0] for key in frame.f_locals["_args"]}
+    return set()
+
+
+def _frames() -> Iterator[FrameType]:
+    """Yield the callers' frames, the nearest first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _root_of(config_folder: Path) -> Path:

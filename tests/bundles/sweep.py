@@ -25,7 +25,7 @@ TINY = {
     "network_def#norm_num_groups": 4,
     "sampler#steps": 2,
     "device": "cpu",
-    "cohort#simulated#subjects": 12,
+    "simulated_subjects": 12,
     "cohort#simulated#spacing": 4.0,
 }
 

@@ -11,6 +11,7 @@ import medgen
 from medgen.bundle_cli import bundle_problems, main
 from medgen.handlers.manifest import write_model
 
+pytestmark = pytest.mark.xdist_group("bundle_loaded")
 SMALL = {"channels": [8, 16], "attention_levels": [False, True], "num_res_blocks": 1, "num_head_channels": 8}
 
 

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from sweep import OVERLAYS, REPOSITORY
 
 from medgen.bundle_cli import bundle_problems
 
+pytestmark = pytest.mark.xdist_group("bundle_configs")
 SCHEMA = REPOSITORY / "tests" / "metadata.schema.json"
 
 
@@ -141,7 +142,7 @@ def test_epochs_divide_any_number_of_iterations(bundle, tmp_path, iterations, ep
 def test_overlays_lie_on_top_of_training(bundle, overlay, tiny, tmp_path):
     assert bundle_problems(bundle, [overlay]) == []
     files = [str(bundle / "configs" / "train.json"), str(overlay)]
-    data = {key: value for key, value in tiny.items() if key.startswith("cohort")}
+    data = {key: value for key, value in tiny.items() if key.startswith(("cohort", "simulated"))}
     found = ConfigWorkflow(files, logging_file=False, output_dir=str(tmp_path), image_size=32, **data)
     found.initialize()
     assert found.bundle_root == str(bundle)
@@ -149,16 +150,27 @@ def test_overlays_lie_on_top_of_training(bundle, overlay, tiny, tmp_path):
     assert found.check_properties() == []
 
 
-def test_the_cpu_overlay_fits_inference_too(copied):
-    files = [str(copied / "configs" / "inference.json"), str(REPOSITORY / "configs" / "cpu.json")]
+@pytest.mark.parametrize("overlay", ["cpu", "demo", "multi_gpu"])
+def test_overlays_of_top_level_keys_lie_on_top_of_inference_too(copied, overlay):
+    files = [str(copied / "configs" / "inference.json"), str(REPOSITORY / "configs" / f"{overlay}.json")]
     found = ConfigWorkflow(files, workflow_type="infer", logging_file=False)
     found.initialize()
-    assert found.device == torch.device("cpu")
+    assert found.check_properties() == []
+
+
+def test_what_another_configuration_reads_may_come_in_an_overlay_not_by_hand(copied):
+    arguments = {"config_file": str(copied / "configs" / "inference.json"), "logging_file": False}
+    with pytest.raises(RuntimeError) as caught:
+        create_workflow(**arguments, max_iterations=5)
+    assert "max_iterations: nothing reads this key" in str(caught.value.__cause__)
+    create_workflow(
+        **arguments | {"config_file": [arguments["config_file"], str(REPOSITORY / "configs" / "demo.json")]}
+    )
 
 
 def test_the_paper_recipe_says_what_it_does(bundle, tiny, tmp_path):
     files = [str(bundle / "configs" / "train.json"), str(REPOSITORY / "configs" / "paper_adni.json")]
-    data = {key: value for key, value in tiny.items() if key.startswith("cohort")}
+    data = {key: value for key, value in tiny.items() if key.startswith(("cohort", "simulated"))}
     found = ConfigWorkflow(files, logging_file=False, output_dir=str(tmp_path), image_size=32, **data)
     found.initialize()
     trainer = found.trainer

@@ -15,6 +15,7 @@ from sweep import REPOSITORY, finish, start
 
 import medgen
 
+pytestmark = pytest.mark.xdist_group("bundle_runs")  # they share the runs
 LAST = "checkpoint_00000030.pt"
 
 
