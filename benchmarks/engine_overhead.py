@@ -30,9 +30,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medgen import Covariates
-from medgen.engines import ConditionDropout, GenerativeTrainer, Precision
+from medgen.engines import ConditionDropout, GenerativeTrainer
 from medgen.handlers import EMA, CsvLogger, ProgressBar
 from medgen.networks import ConditionalUNet
+from medgen.precision import Precision
 from medgen.processes import VariancePreserving
 
 COVARIATES = Covariates(diagnosis=["NC", "AD"], sex=["F", "M"])

@@ -5,7 +5,6 @@ from medgen.engines.condition_dropout import ConditionDropout, Conditions
 from medgen.engines.distributed import finalize_distributed, is_first_rank, setup_distributed, unwrap
 from medgen.engines.evaluator import GenerativeEvaluator
 from medgen.engines.events import OptimizerEvents
-from medgen.engines.precision import Precision, has_bfloat16
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.engines.run_directory import private_folder, run_directory
 from medgen.engines.step import NonFiniteError, TrainingStep
@@ -19,11 +18,9 @@ __all__ = [
     "GenerativeTrainer",
     "NonFiniteError",
     "OptimizerEvents",
-    "Precision",
     "PrepareConditions",
     "TrainingStep",
     "finalize_distributed",
-    "has_bfloat16",
     "is_first_rank",
     "latest_checkpoint",
     "lower_is_better",

@@ -16,10 +16,10 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from medgen.engines.draws import fixed_noise, fixed_times
-from medgen.engines.precision import Precision
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.handlers.mean_loss import MeanLoss, lower_is_better
 from medgen.inferers.denoising import DenoisingInferer
+from medgen.precision import Precision
 from medgen.processes import GenerativeLoss, Process
 
 __all__ = ["GenerativeEvaluator"]

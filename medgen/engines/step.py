@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medgen.engines.events import OptimizerEvents
-from medgen.engines.precision import Precision
 from medgen.engines.prepare_batch import batch_names
 from medgen.engines.run_directory import private_folder
 from medgen.files import plain
+from medgen.precision import Precision
 from medgen.randomness import seed_from
 
 __all__ = ["NonFiniteError", "TrainingStep"]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from medgen.precision import Precision
 from medgen.processes.options import one_of
 from medgen.processes.process import Process
 from medgen.samplers.grids import SPACINGS, time_grid
@@ -148,9 +149,6 @@ class Sampler:
     def _precision(self, device: str | torch.device) -> Callable[[], AbstractContextManager[Any]]:
         if self.amp is False:
             return nullcontext
-        # imported here, because the engines import the samplers
-        from medgen.engines.precision import Precision
-
         return Precision(device, self.amp)
 
     def solve(

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medgen.engines import Precision, has_bfloat16, precision
+from medgen import precision
+from medgen.precision import Precision, has_bfloat16
 
 
 def test_auto_follows_the_hardware(monkeypatch):
