@@ -6,7 +6,7 @@ from medgen.metrics.features import FeatureClassifier
 from medgen.metrics.frechet import frechet_distance
 from medgen.metrics.kernel import KernelDistance, kernel_distance
 from medgen.metrics.neighbours import Neighbours, nearest_neighbours
-from medgen.metrics.resampling import Interval, bootstrap
+from medgen.metrics.resampling import Interval, SubjectResampler, bootstrap
 from medgen.metrics.roc import roc_auc, subject_means
 from medgen.metrics.ventricles import ventricle_area
 
@@ -18,6 +18,7 @@ __all__ = [
     "Interval",
     "KernelDistance",
     "Neighbours",
+    "SubjectResampler",
     "adjusted_effect",
     "bootstrap",
     "check_same_scale",

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medgen.files import atomic_write
 from medgen.metrics.residual_cnn import ResidualCNN, augment_batch
 from medgen.metrics.roc import subject_means
 from medgen.randomness import generator, seed_from
@@ -52,7 +52,7 @@ class FeatureClassifier:
 
     def __init__(
         self,
-        epochs: int = 40,
+        epochs: int = 30,
         patience: int = 10,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
@@ -72,7 +72,7 @@ class FeatureClassifier:
         self.history: list[dict[str, float]] = []
         self._network: ResidualCNN | None = None
         self._shape: tuple[int, ...] = ()
-        self._scale = torch.ones(0)
+        self._centre, self._scale = torch.zeros(0), torch.ones(0)
 
     def fit(
         self,
@@ -113,9 +113,10 @@ class FeatureClassifier:
             torch.manual_seed(seed_from("feature classifier", self.seed))
             network = ResidualCNN(self._shape[0], 1 + targets.shape[1], max(self._shape[1:])).to(self.device)
             self._train(network, images, truth, targets, weights, (validation_images, check, list(validation_subjects)))
-        self._scale = torch.ones(network.head.in_features)
-        spread = torch.from_numpy(self.features(images)).std(0)
-        self._scale = spread.clamp(min=0.1 * float(spread.median())).float()
+        self._centre, self._scale = torch.zeros(1), torch.ones(1)
+        raw = torch.from_numpy(self.features(images))
+        spread = raw.std(0)
+        self._centre, self._scale = raw.mean(0).float(), spread.clamp(min=0.1 * float(spread.median())).float()
         return self
 
     def _train(
@@ -170,7 +171,7 @@ class FeatureClassifier:
 
     def scores(self, images: Tensor) -> NDArray[np.float64]:
         """Log odds of class 1 for images ``(N, C, H, W)`` in [-1, 1]; shape ``(N,)``."""
-        return self._apply(images, lambda network, x: network.head(network.features(x))[:, 0])
+        return self._apply(images, lambda network, x: network(x)[:, 0])
 
     def probabilities(self, images: Tensor) -> NDArray[np.float64]:
         """Probability of class 1 for images ``(N, C, H, W)`` in [-1, 1]; shape ``(N,)``."""
@@ -178,8 +179,12 @@ class FeatureClassifier:
         return result
 
     def features(self, images: Tensor) -> NDArray[np.float64]:
-        """Penultimate features of images ``(N, C, H, W)``, each in units of its spread over the training images."""
-        return self._apply(images, lambda network, x: network.features(x) / self._scale.to(x.device))
+        """Features of images ``(N, C, H, W)``, each with mean 0 and spread 1 over the training images.
+
+        The network's penultimate features see anatomy; mean and spread over the image of its first stage's see texture.
+        """
+        centre, scale = self._centre.to(self.device), self._scale.to(self.device)
+        return self._apply(images, lambda network, x: (network.features(x) - centre) / scale)
 
     @torch.no_grad()
     def _apply(self, images: Tensor, function: Any, block: int = 256) -> NDArray[np.float64]:
@@ -194,22 +199,20 @@ class FeatureClassifier:
         return result
 
     def save(self, path: str | os.PathLike[str], fingerprint: str) -> None:
-        """Write the weights with the data's fingerprint, loadable by ``torch.load(weights_only=True)``."""
+        """Write weights and fingerprint for ``torch.load(weights_only=True)``, readable by their owner only."""
         if self._network is None:
             raise ValueError("the classifier has no weights to save: call fit first")
         content = {
             "fingerprint": fingerprint,
             "shape": list(self._shape),
             "outputs": self._network.head.out_features,
+            "centre": self._centre,
             "scale": self._scale,
             "weights": {k: v.cpu() for k, v in self._network.state_dict().items()},
             "history": self.history,
         }
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        torch.save(content, partial)
-        os.replace(partial, target)
+        with atomic_write(path, permissions=0o600) as temporary:
+            torch.save(content, temporary)
 
     def load(self, path: str | os.PathLike[str], fingerprint: str) -> FeatureClassifier:
         """Read weights that :meth:`save` wrote.
@@ -222,7 +225,8 @@ class FeatureClassifier:
             raise ValueError(
                 f"{path}: trained on {content['fingerprint']}, expected {fingerprint}; remove it to retrain"
             )
-        self._shape, self._scale, self.history = tuple(content["shape"]), content["scale"], content["history"]
+        self._shape, self.history = tuple(content["shape"]), content["history"]
+        self._centre, self._scale = content["centre"], content["scale"]
         network = ResidualCNN(self._shape[0], content["outputs"], max(self._shape[1:]))
         network.load_state_dict(content["weights"])
         self._network = network.to(self.device).eval()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medgen.randomness import numpy_generator
 
-__all__ = ["Interval", "bootstrap", "interval_of", "subject_weights"]
+__all__ = ["Interval", "SubjectResampler", "bootstrap", "interval_of", "subject_weights"]
 
 
 class Interval(NamedTuple):
@@ -107,21 +107,47 @@ def subject_weights(
     Raises:
         ValueError: with fewer than two subjects, or when a subject is in two strata.
     """
-    names, first, member = np.unique(np.asarray(subjects), return_index=True, return_inverse=True)
-    member = member.ravel()
-    if len(names) < 2:
-        raise ValueError(f"subjects: expected at least two, found {len(names)}; nothing can be resampled")
-    stratum = np.zeros(len(names), dtype=np.intp)
-    if strata is not None:
-        if len(strata) != len(subjects):
-            raise ValueError(f"strata: expected one for each of {len(subjects)} samples, found {len(strata)}")
-        of_sample = np.unique(np.asarray(strata), return_inverse=True)[1].ravel()
-        stratum = of_sample[first]
-        if (stratum[member] != of_sample).any():
-            raise ValueError("strata: a subject is in two of them")
-    random = numpy_generator("bootstrap", seed, replicates)
-    counts = np.empty((replicates, len(names)))
-    for value in np.unique(stratum):
-        inside = stratum == value
-        counts[:, inside] = random.multinomial(inside.sum(), np.full(inside.sum(), 1 / inside.sum()), size=replicates)
-    return counts[:, member]
+    if strata is not None and len(strata) != len(subjects):
+        raise ValueError(f"strata: expected one for each of {len(subjects)} samples, found {len(strata)}")
+    return SubjectResampler(subjects, replicates, seed, strata).weights(subjects)
+
+
+class SubjectResampler:
+    """One set of draws of subjects, shared by all samples that hang on them.
+
+    Real slices, and the images generated for the profiles of the same subjects, are resampled together, so that a ratio
+    of the two has an honest interval.
+
+    Args:
+        subjects: of the samples; repeated names are one subject.
+        replicates: number of draws.
+        seed: the draws are a function of it.
+        strata: the stratum of each sample; subjects are drawn within strata.
+
+    Raises:
+        ValueError: with fewer than two subjects, or when a subject is in two strata.
+    """
+
+    def __init__(
+        self, subjects: Sequence[str], replicates: int = 1000, seed: int = 0, strata: Sequence[str] | None = None
+    ) -> None:
+        names, first, member = np.unique(np.asarray(subjects), return_index=True, return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(f"subjects: expected at least two, found {len(names)}; nothing can be resampled")
+        stratum = np.zeros(len(names), dtype=np.intp)
+        if strata is not None:
+            of_sample = np.unique(np.asarray(strata), return_inverse=True)[1].ravel()
+            stratum = of_sample[first]
+            if (stratum[member.ravel()] != of_sample).any():
+                raise ValueError("strata: a subject is in two of them")
+        random = numpy_generator("bootstrap", seed, replicates)
+        self._place = {name: place for place, name in enumerate(names.tolist())}
+        self._counts = np.empty((replicates, len(names)))
+        for value in np.unique(stratum):
+            inside = stratum == value
+            size = int(inside.sum())
+            self._counts[:, inside] = random.multinomial(size, np.full(size, 1 / size), size=replicates)
+
+    def weights(self, subjects: Sequence[str]) -> NDArray[np.float64]:
+        """How often each of N samples of known subjects counts, shape ``(replicates, N)``."""
+        return self._counts[:, [self._place[str(subject)] for subject in subjects]]

@@ -46,13 +46,21 @@ class ResidualCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(previous, outputs)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features ``(B, D)`` of images ``(B, C, H, W)``."""
-        return functional.silu(self.norm(self.stages(self.stem(images)))).mean((2, 3))
-
     def forward(self, images: Tensor) -> Tensor:
         """Predictions ``(B, outputs)`` for images ``(B, C, H, W)``."""
-        return self.head(self.dropout(self.features(images)))
+        return self.head(self.dropout(self._deep(self.stages(self.stem(images)))))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features, then mean and spread over the image of the first stage's; ``(B, D)``.
+
+        The penultimate ones see anatomy and are taught not to see texture; the first stage's see blur, grain, contrast.
+        """
+        first = self.stages[0](self.stem(images))
+        texture = functional.silu(first)
+        return torch.cat([self._deep(self.stages[1:](first)), texture.mean((2, 3)), texture.std((2, 3))], dim=1)
+
+    def _deep(self, activations: Tensor) -> Tensor:
+        return functional.silu(self.norm(activations)).mean((2, 3))
 
 
 class ResidualBlock(nn.Module):

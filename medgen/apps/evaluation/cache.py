@@ -1,0 +1,58 @@
+"""Results of stages on disk, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.files import atomic_write, plain
+
+__all__ = ["StageCache", "key_of"]
+
+logger = logging.getLogger(__name__)
+Arrays = dict[str, NDArray[Any]]
+
+
+def key_of(*settings: Any) -> str:
+    """Short hash of anything JSON can hold; the name of a result that depends on it."""
+    text = json.dumps(settings, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class StageCache:
+    """A private folder of results, one file each, named by stage and key.
+
+    Args:
+        folder: made with mode 0700: features and classifiers come from participants.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+
+    def path(self, stage: str, key: str, suffix: str) -> Path:
+        """Where the result of a stage stands."""
+        return self.folder / f"{stage}-{key}{suffix}"
+
+    def arrays(self, stage: str, key: str, make: Callable[[], Arrays]) -> Arrays:
+        """Read the arrays of a stage, or make and keep them; a damaged file is made anew."""
+        path = self.path(stage, key, ".npz")
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    return {name: stored[name] for name in stored.files}
+            except (OSError, ValueError, EOFError, KeyError) as error:
+                logger.warning("%s cannot be read (%s); it is made anew", path, error)
+        result = make()
+        with atomic_write(path, permissions=0o600) as temporary:
+            np.savez(temporary, **result)  # type: ignore[arg-type]
+        return result

@@ -1,0 +1,207 @@
+"""Figures of one evaluation: label fidelity, likeness and originality, each beside its real counterpart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.apps.evaluation.generated import GeneratedImages
+from medgen.apps.evaluation.real import RealImages, draw_profiles
+from medgen.metrics import (
+    GroupModel,
+    Interval,
+    SubjectResampler,
+    frechet_distance,
+    kernel_distance,
+    nearest_neighbours,
+    subject_means,
+)
+from medgen.metrics.frechet import frechet_replicates
+from medgen.metrics.resampling import interval_of
+from medgen.metrics.roc import roc_auc_replicates
+
+__all__ = [
+    "Columns",
+    "figure",
+    "figure_of",
+    "label_fidelity",
+    "likeness",
+    "originality",
+    "ratio_of",
+    "real_label_scores",
+]
+
+Array = NDArray[np.float64]
+Columns = dict[str, Array]
+Figure = dict[str, float | None]  # value, low, high
+FLOOR_DRAWS = 8  # sets of training images whose distances are averaged
+FRECHET_REPLICATES = 200
+
+
+def figure(interval: Interval) -> Figure:
+    """An interval as the JSON of a figure."""
+    return {"value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def figure_of(values: Array) -> Figure:
+    """The figure of an estimate followed by its replicates; None for what so few subjects do not determine."""
+    if np.isfinite(values[1:]).mean() < 0.5:
+        return {"value": float(values[0]) if np.isfinite(values[0]) else None, "low": None, "high": None}
+    return figure(interval_of(float(values[0]), values[1:]))
+
+
+def ratio_of(above: Array, below: Array) -> Figure:
+    """The figure of a ratio, replicate by replicate."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return figure_of(np.where(np.abs(below) > 1e-12, above / below, np.nan))
+
+
+class RealScores:
+    """AUC of a classifier on held-out real images, the ceiling, as estimate and replicates.
+
+    Attributes:
+        by_slice: of single slices, like for like with generated images.
+        by_subject: of each subject's mean score.
+        adjusted: of single slices at equal other covariates.
+    """
+
+    def __init__(self, by_slice: Array, by_subject: Array, adjusted: Array) -> None:
+        self.by_slice, self.by_subject, self.adjusted = by_slice, by_subject, adjusted
+
+
+def real_label_scores(scores: Array, real: RealImages, columns: Columns, resampler: SubjectResampler) -> RealScores:
+    """AUC on held-out real images; each attribute holds the estimate first and then the replicates."""
+    names, means = subject_means(scores, real.subjects)
+    truth = subject_means(real.positive, real.subjects)[1] > 0.5
+    return RealScores(
+        by_slice=_auc(scores, real.positive, real.subjects, resampler),
+        by_subject=_auc(means, truth, names, resampler),
+        adjusted=_adjusted_auc(scores, real.positive, columns, real.subjects, resampler),
+    )
+
+
+def label_fidelity(
+    scores: Array, generated: GeneratedImages, columns: Columns, real: RealScores, resampler: SubjectResampler
+) -> dict[str, Any]:
+    """AUC of the classifier on generated images, and how it compares with real ones.
+
+    Args:
+        scores: log odds of each generated image.
+        generated: the images.
+        columns: their other covariates.
+        real: the ceiling.
+        resampler: draws of held-out subjects; generated images follow the subject of their profile.
+
+    Returns:
+        "auc", "auc_adjusted", and "ratio", "ratio_adjusted" of (AUC - 0.5) generated to real, with intervals.
+    """
+    plain = _auc(scores, generated.positive, generated.subjects, resampler)
+    adjusted = _adjusted_auc(scores, generated.positive, columns, generated.subjects, resampler)
+    return {
+        "auc": figure_of(plain),
+        "auc_adjusted": figure_of(adjusted),
+        "ratio": ratio_of(plain - 0.5, real.by_slice - 0.5),
+        "ratio_adjusted": ratio_of(adjusted - 0.5, real.adjusted - 0.5),
+    }
+
+
+def likeness(
+    features: Array,
+    subjects: list[str],
+    held_out: Array,
+    held_out_subjects: list[str],
+    training: Array,
+    training_subjects: list[str],
+    resampler: SubjectResampler,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Fréchet and kernel distance to held-out real images, beside those of as many training images (the floor).
+
+    Args:
+        features: of generated images whose covariates are those of held-out subjects.
+        subjects: whose covariates.
+        held_out: features of held-out real images.
+        held_out_subjects: theirs.
+        training: features of training images.
+        training_subjects: theirs.
+        resampler: draws of all subjects.
+        seed: of the choice of training images.
+
+    Returns:
+        "n", "n_real", "frechet", "kernel", "floor_frechet", "floor_kernel", "frechet_over_floor".
+    """
+    n = len(features)
+    weights = resampler.weights(held_out_subjects)[:FRECHET_REPLICATES]
+    own = frechet_replicates(features, held_out, resampler.weights(subjects)[:FRECHET_REPLICATES], weights)
+    draws = [draw_profiles(training_subjects, n, seed + draw) for draw in range(FLOOR_DRAWS)]
+    floors = np.array([frechet_distance(training[rows], held_out) for rows in draws])
+    names = [training_subjects[row] for row in draws[0].tolist()]
+    apart = frechet_replicates(training[draws[0]], held_out, resampler.weights(names)[:FRECHET_REPLICATES], weights)
+    frechet = interval_of(frechet_distance(features, held_out), own, centred=True)
+    floor = interval_of(float(floors.mean()), apart, centred=True)
+    everyone = [kernel_distance(training[rows], held_out, [training_subjects[r] for r in rows.tolist()],
+                                held_out_subjects) for rows in draws]  # fmt: skip
+    return {
+        "n": n,
+        "n_real": len(held_out),
+        "frechet": figure(_not_negative(frechet)),
+        "floor_frechet": figure(_not_negative(floor)),
+        "frechet_over_floor": frechet.estimate / floor.estimate if floor.estimate > 0 else None,
+        "kernel": _kernel(*kernel_distance(features, held_out, subjects, held_out_subjects)),
+        "floor_kernel": _kernel(*np.mean(everyone, axis=0).tolist()),
+    }
+
+
+def originality(images: Array, held_out: Array, training: Array, training_subjects: list[str]) -> dict[str, Any]:
+    """How near generated images come to training images, beside how near held-out real ones do.
+
+    Args:
+        images: generated, ``(n, ...)``.
+        held_out: real images of other subjects.
+        training: training images.
+        training_subjects: theirs.
+
+    Returns:
+        "generated" and "held_out": median correlation with the nearest training image; "closer": fraction of generated
+        images nearer to one than 99 % of held-out images are (0.01 is expected of original ones); "near_copies": number
+        that leave less than half as much unexplained as the nearest held-out image does. Beside these, for the report:
+        "flagged" (which those are), "rows" and "scores" of the three nearest subjects' images.
+    """
+    k = min(3, len(set(training_subjects)))
+    near = nearest_neighbours(images, training, k=k, subjects=training_subjects)
+    reference = nearest_neighbours(held_out, training, k=1).scores[:, 0]
+    own = near.scores[:, 0]
+    flagged = 1 - own < 0.5 * (1 - reference.max())
+    return {
+        "images": len(own),
+        "generated": float(np.median(own)),
+        "held_out": float(np.median(reference)),
+        "closer": float(np.greater(own, np.quantile(reference, 0.99)).mean()),
+        "near_copies": int(flagged.sum()),
+        "flagged": flagged,
+        "rows": near.rows,
+        "scores": near.scores,
+    }
+
+
+def _auc(scores: Array, positive: Array | NDArray[np.bool_], subjects: list[str], resampler: SubjectResampler) -> Array:
+    weights = np.concatenate([np.ones((1, len(scores))), resampler.weights(subjects)])
+    return roc_auc_replicates(np.asarray(positive, np.float64) > 0.5, scores, weights)
+
+
+def _adjusted_auc(
+    scores: Array, positive: Array, columns: Columns, subjects: list[str], resampler: SubjectResampler
+) -> Array:
+    """AUC of scores moved to equal covariates; the move itself is not resampled."""
+    model = GroupModel(scores, positive, columns, subjects, squared=[n for n in columns if n == "slice"])
+    return _auc(model.adjusted(), model.group, model.subjects, resampler)
+
+
+def _not_negative(interval: Interval) -> Interval:
+    return Interval(*(max(0.0, value) for value in interval))
+
+
+def _kernel(value: float, error: float) -> Figure:
+    return {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error, "error": error}

@@ -1,0 +1,136 @@
+"""Where the figures come from: model, data, settings, and what a reader must be told before believing them."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medgen import __version__
+from medgen.apps.evaluation.real import RealImages, adjustment_columns
+from medgen.covariates import Covariates
+from medgen.files import file_sha256
+from medgen.handlers.manifest import manifest_path, read_manifest
+
+if TYPE_CHECKING:
+    from medgen.apps.evaluation.run import Evaluation
+
+__all__ = ["SCHEMA", "SIMULATED_NOTICE", "covariate_notices", "model_facts", "provenance"]
+
+SCHEMA = "medgen.evaluation/1"
+SIMULATED_NOTICE = (
+    "SIMULATED DATA. The people of this cohort do not exist; nothing here says anything about patients. "
+    "What can be judged is whether the generator learned what was put into the data."
+)
+
+
+def model_facts(network: Any, weights: str | os.PathLike[str] | None, cohort: Any) -> dict[str, Any]:
+    """Hash of the weights, number of parameters, and what their manifest says.
+
+    Raises:
+        ValueError: when the manifest says that they were trained on another cohort than this.
+    """
+    parameters = sum(p.numel() for p in network.parameters()) if hasattr(network, "parameters") else 0
+    if weights is None:
+        digest = hashlib.sha256()
+        for name, value in network.state_dict().items() if hasattr(network, "state_dict") else ():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return {"sha256": digest.hexdigest(), "parameters": parameters, "iteration": None, "config": None}
+    manifest = read_manifest(weights) if manifest_path(weights).is_file() else {}
+    trained_on, here = manifest.get("data_fingerprint"), cohort.fingerprint()
+    if trained_on is not None and trained_on != here:
+        raise ValueError(
+            f"{weights}: was trained on a cohort with fingerprint {trained_on}, but this one has {here}; give the "
+            "cohort of the training run (the same --dataset_dir, a simulated one with the same --cohort#simulated#...)"
+        )
+    return {
+        "sha256": file_sha256(Path(weights)),
+        "parameters": parameters,
+        "iteration": manifest.get("iteration"),
+        "config": manifest.get("config"),
+    }
+
+
+def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]:
+    """The head of ``metrics.json``: schema, notices, model, data, settings, software. No path, name or identifier."""
+    e = evaluation
+    describe = [c.to_dict() if hasattr(c, "to_dict") else repr(c) for c in (e.process, e.sampler)]
+    return {
+        "schema": SCHEMA,
+        "name": e.name,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "simulated": bool(getattr(e.cohort, "simulated", False)),
+        "notices": list(dict.fromkeys(notices)),
+        "model": e.model,
+        "data": {
+            "fingerprint": e.cohort.fingerprint(),
+            "terms": getattr(e.cohort, "data_terms", "not stated"),
+            "split_unit": getattr(e.cohort, "split_unit", "subject"),
+            "splits": {split: real.counts() for split, real in e.real.items()},
+            "image_size": list(e.real["test"].images.shape[2:]),
+            "pixel_mm": e.pixel_mm,
+        },
+        "settings": {
+            "label": e.label,
+            "labels": list(e.labels),
+            "guidance": e.guidance,
+            "guidances": e.guidances,
+            "n_per_class": e.n_per_class,
+            "n_sweep": e.n_sweep,
+            "replicates": e.replicates,
+            "level": 0.95,
+            "seed": e.seed,
+            "process": describe[0],
+            "sampler": describe[1],
+        },
+        "software": {
+            "medgen": __version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def covariate_notices(
+    cohort: Any, covariates: Covariates, label: str, labels: tuple[str, str], test: RealImages
+) -> list[str]:
+    """What a reader must be told about cohort, splits and covariates."""
+    notices = [SIMULATED_NOTICE] if getattr(cohort, "simulated", False) else []
+    notices += [str(notice) for notice in getattr(cohort, "notices", ())]
+    if getattr(cohort, "split_unit", "subject") == "scan" and not any("split by scan" in n for n in notices):
+        notices.append("Split by scan, not by subject: scans of one person may be on both sides.")
+    columns = adjustment_columns(covariates, test.covariates, label)
+    unknown = [name for name in ("age", "sex") if name not in columns or not np.isfinite(columns[name]).any()]
+    if unknown:
+        notices.append(
+            f"{labels[1]} against {labels[0]}, unadjusted for {' and '.join(unknown)}: the cohort does not hold "
+            f"{'it' if len(unknown) == 1 else 'them'}."
+        )
+    if confounded(columns.get("age"), test.positive):
+        notices.append(
+            f"Held-out {labels[1]} and {labels[0]} differ in age. Figures at equal covariates are the ones to read; "
+            "unadjusted ones mix age with disease."
+        )
+    if test.left_out:
+        notices.append(f"{test.left_out} held-out images without one of the two labels were left out.")
+    return notices
+
+
+def confounded(age: np.ndarray | None, positive: np.ndarray) -> bool:
+    """Whether the two labels' ages differ by more than half of a standard deviation."""
+    if age is None or not np.isfinite(age).any():
+        return False
+    groups = [age[(positive == value) & np.isfinite(age)] for value in (0.0, 1.0)]
+    if min(len(group) for group in groups) < 2:
+        return False
+    spread = np.sqrt((groups[0].var() + groups[1].var()) / 2)
+    return bool(abs(groups[1].mean() - groups[0].mean()) > 0.5 * max(spread, 1e-9))

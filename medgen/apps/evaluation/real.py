@@ -1,0 +1,186 @@
+"""The real side of an evaluation: images by split, and the profiles that generated images are made to match."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medgen.bundle_check import nearest
+from medgen.covariates import Covariates
+from medgen.data.splits import check_disjoint
+from medgen.handlers.manifest import manifest_path, read_manifest
+from medgen.randomness import numpy_generator
+
+__all__ = ["RealImages", "adjustment_columns", "check_splits", "draw_profiles", "evaluated_labels", "training_splits"]
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Images of one split whose label is one of the two that are compared.
+
+    Attributes:
+        images: (N, C, H, W) float32 in [-1, 1].
+        covariates: (N, K) float32, NaN unknown.
+        subjects: N names.
+        positive: (N,) 1 for the second label, 0 for the first.
+        left_out: images of the split with another label, or none.
+    """
+
+    images: Tensor
+    covariates: Tensor
+    subjects: list[str]
+    positive: NDArray[np.float64]
+    left_out: int
+
+    @classmethod
+    def of(cls, dataset: Any, covariates: Covariates, label: str, labels: tuple[str, str], name: str) -> RealImages:
+        """Take the images of a :class:`medgen.data.SliceDataset` that carry one of two labels.
+
+        Raises:
+            ValueError: when the images are not 2D, or a label has fewer than two subjects.
+        """
+        images = torch.as_tensor(dataset.images)
+        if images.ndim != 4:
+            raise ValueError(f"{name}: expected 2D images (N, C, H, W), found {tuple(images.shape)}")
+        declared = list(covariates[label])  # type: ignore[arg-type]
+        codes = dataset.covariates[:, covariates.index(label)]
+        wanted = [float(declared.index(value)) for value in labels]
+        kept = torch.isin(codes, torch.tensor(wanted))
+        rows = torch.nonzero(kept).flatten()
+        subjects = [str(dataset.subjects[row]) for row in rows.tolist()]
+        positive = (codes[kept] == wanted[1]).double().numpy()
+        for value, which in zip(labels, (0.0, 1.0), strict=True):
+            count = len({s for s, p in zip(subjects, positive, strict=True) if p == which})
+            if count < 2:
+                raise ValueError(f"{name}: {count} subjects with {label} = {value!r}; expected two or more")
+        taken = images[rows].float()
+        return cls(taken, dataset.covariates[rows].float(), subjects, positive, len(images) - len(rows))
+
+    def subset(self, rows: NDArray[np.intp]) -> RealImages:
+        """Take some rows."""
+        names = [self.subjects[row] for row in rows.tolist()]
+        return RealImages(self.images[rows], self.covariates[rows], names, self.positive[rows], 0)
+
+    def counts(self) -> dict[str, int]:
+        """Subjects and images."""
+        return {"subjects": len(set(self.subjects)), "images": len(self.subjects)}
+
+    def digest(self) -> str:
+        """Hash of everything a classifier learns from."""
+        digest = hashlib.sha256(self.images.numpy().tobytes())
+        digest.update(self.covariates.numpy().tobytes())
+        digest.update(json.dumps([self.subjects, self.positive.tolist()]).encode())
+        return digest.hexdigest()
+
+
+def evaluated_labels(covariates: Covariates, label: str, labels: Sequence[str] | None) -> tuple[str, str]:
+    """The two labels that are compared, reference first.
+
+    Raises:
+        ValueError: when ``label`` is no categorical covariate, or ``labels`` are not two of its labels.
+    """
+    if label not in covariates or not covariates.is_categorical(label):
+        hint = nearest(label, covariates.categorical)
+        raise ValueError(
+            f"label: expected one of the categorical covariates {covariates.categorical}, found {label!r}{hint}"
+        )
+    declared = tuple(covariates[label])  # type: ignore[arg-type]
+    chosen = declared if labels is None else tuple(labels)
+    if len(chosen) != 2 or len(set(chosen)) != 2 or not set(chosen) <= set(declared):
+        raise ValueError(f"labels: expected two of {list(declared)}, reference first, found {list(chosen)}")
+    return chosen[0], chosen[1]
+
+
+def check_splits(real: Mapping[str, RealImages], datasets: Mapping[str, Any]) -> float | None:
+    """Refuse splits that share a subject or differ in geometry; returns the pixel size in mm, None where unknown."""
+    check_disjoint({split: sorted(set(images.subjects)) for split, images in real.items()}, "evaluation")
+    sizes: dict[str, Any] = {split: getattr(data, "pixel_mm", None) for split, data in datasets.items()}
+    shapes: dict[str, Any] = {split: tuple(images.images.shape[1:]) for split, images in real.items()}
+    for what, values in (("pixel size (mm)", sizes), ("image shape", shapes)):
+        if len(set(values.values())) > 1:
+            raise ValueError(f"the splits differ in {what}: {values}; give all the same image_size and field_of_view")
+    return getattr(datasets["test"], "pixel_mm", None)
+
+
+def draw_profiles(subjects: Sequence[str], count: int, seed: int = 0) -> NDArray[np.intp]:
+    """Draw rows so that subjects are represented evenly: every subject once before any comes twice.
+
+    Args:
+        subjects: the subject of each of N rows.
+        count: rows to draw; rows repeat only when all have been taken.
+        seed: of the draw; a shorter draw with the same seed is the start of a longer one.
+
+    Returns:
+        ``count`` rows.
+    """
+    random = numpy_generator("profiles", seed)
+    shuffled = random.permutation(len(subjects))
+    turn: dict[str, int] = {}
+    keys = np.empty(len(subjects))
+    for row in shuffled.tolist():
+        keys[row] = turn.get(subjects[row], 0)
+        turn[subjects[row]] = turn.get(subjects[row], 0) + 1
+    order = shuffled[np.argsort(keys[shuffled], kind="stable")]
+    rows: NDArray[np.intp] = np.resize(order, count).astype(np.intp)
+    return rows
+
+
+def adjustment_columns(covariates: Covariates, values: Tensor, label: str) -> dict[str, NDArray[np.float64]]:
+    """Covariates other than the label as numeric columns; three labels or more become one column each but the first."""
+    columns: dict[str, NDArray[np.float64]] = {}
+    for name in covariates.names:
+        if name == label:
+            continue
+        column = values[:, covariates.index(name)].double().numpy()
+        declared = covariates[name]
+        if isinstance(declared, tuple) and len(declared) > 2:
+            for code, value in enumerate(declared[1:], start=1):
+                columns[f"{name}={value}"] = np.where(np.isnan(column), np.nan, (column == code).astype(np.float64))
+        else:
+            columns[name] = column
+    return columns
+
+
+def training_splits(
+    weights: str | os.PathLike[str], output_dir: str | os.PathLike[str], file: str | os.PathLike[str] | None = None
+) -> Path:
+    """Find the split file of the run that made some weights, so that nobody it learned from is held out.
+
+    Args:
+        weights: published ``model.pt`` with its manifest.
+        output_dir: the folder of runs that training wrote to.
+        file: the split file itself, where the run's folder is elsewhere.
+
+    Returns:
+        Path of an existing split file.
+
+    Raises:
+        FileNotFoundError: when there are no weights, or there is no such file.
+        ValueError: when the weights do not say which run they are from.
+    """
+    if file is not None:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"splits_file: found no file {file}")
+        return Path(file)
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"{weights}: found no trained weights; train them first, or name others by --ckpt_dir")
+    run = read_manifest(weights, check=False).get("run") if manifest_path(weights).is_file() else None
+    if not run:
+        raise ValueError(f"{weights}: its manifest names no run; give the split file of its training by --splits_file")
+    found = Path(output_dir) / Path(str(run)).name / "splits.json"
+    if not found.is_file():
+        raise FileNotFoundError(
+            f"{found}: the split file of the run that made {weights} is not there; without it people the model was "
+            "trained on could count as held out. Give it by --splits_file, or the folder of runs by --output_dir"
+        )
+    return found

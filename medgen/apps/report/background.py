@@ -1,0 +1,80 @@
+"""What stands at the end of a report: how to read it, what it does not show, and where its figures come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from medgen.apps.report import page
+from medgen.apps.report.words import number
+
+__all__ = ["limits", "provenance", "reading"]
+
+
+def reading(metrics: Mapping[str, Any]) -> str:
+    """What the figures mean."""
+    label = metrics["settings"]["label"]
+    items = [
+        "Label ratio: (AUC of generated images − 0.5) / (AUC of held-out real images − 0.5). 0.8 to 1.2 is faithful; "
+        f"above 1.2 the {label} is exaggerated, which a classifier rewards and a clinician should not.",
+        "Effect ratio and spread ratio: difference between the classes, and standard deviation within them, generated "
+        "over cohort. Both must be near 1: a generator that shows every patient as the average one has the effect, but "
+        "not the spread.",
+        "Fréchet distance: 0 for equal distributions; it shrinks with the number of images, so that it is only read "
+        "beside the floor, the distance of as many training images from the held-out ones. It is not an FID: the "
+        "features are those of a classifier of this very kind of image.",
+        "Equal age and slice: every profile (age, sex, slice position) was drawn from a held-out subject and generated "
+        "as either class with the same noise.",
+        "Intervals: 95 %, by drawing subjects with replacement; the generated images of a profile follow its subject. "
+        "They do not cover the chance of training the generator again.",
+    ]
+    return page.section("How to read this", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
+
+
+def limits(metrics: Mapping[str, Any]) -> str:
+    """What the figures do not show."""
+    items = [
+        "For research on synthetic data. No image here is of a person, and none is for diagnosis.",
+        "One training run, one seed. Training again may give other figures.",
+        "Near copies are looked for by pixel correlation alone; that none was found does not show that the images "
+        "are private.",
+        "The classifier and the area measure see what they were made to see. Faults of another kind go unnoticed: "
+        "look at the pictures.",
+    ]
+    if metrics["data"]["split_unit"] == "scan":
+        items.append(
+            "Split by scan, not by subject: the same person may be on both sides, which flatters every figure."
+        )
+    return page.section("Limits", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
+
+
+def provenance(metrics: Mapping[str, Any]) -> str:
+    """Model, data, settings and software."""
+    data, model, settings = metrics["data"], metrics["model"], metrics["settings"]
+    splits = "; ".join(
+        f"{n}: {c['subjects']} {data['split_unit']}s, {c['images']} images" for n, c in data["splits"].items()
+    )
+    pixel = f", {number(data['pixel_mm'])} mm pixels" if data["pixel_mm"] else ""
+    rows = [
+        [
+            "Model",
+            f"SHA-256 {model['sha256']}, {model['parameters']:,} parameters, iteration {model['iteration'] or '—'}",
+        ],
+        ["Data", f"fingerprint {data['fingerprint']}; terms: {data['terms']}"],
+        ["Splits", splits],
+        ["Images", f"{' × '.join(map(str, data['image_size']))} pixels{pixel}"],
+        [
+            "Profiles",
+            f"{settings['n_per_class']} a class at guidance {settings['guidance']:g}, {settings['n_sweep']} at others",
+        ],
+        ["Seed", f"{settings['seed']}; {settings['replicates']} bootstrap replicates"],
+        ["Software", ", ".join(f"{k} {v}" for k, v in metrics["software"].items())],
+        ["Made", metrics["created"]],
+    ]
+    detail = json.dumps(
+        {"process": settings["process"], "sampler": settings["sampler"], "training": model["config"]}, indent=2
+    )
+    more = f"<details><summary>Configuration</summary><pre>{escape(detail)}</pre></details>"
+    return page.section("Provenance", page.table(["", ""], rows), more)

@@ -1,0 +1,145 @@
+"""Plots of a report, drawn with matplotlib's objects (no global state, no display)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde
+
+from medgen.apps.report.words import FAITHFUL, SIZE, headline
+
+__all__ = ["guidance_plot", "score_plot", "ventricle_plot"]
+
+REFERENCE, OTHER, INK, GRID, BAND = "#2a7f9e", "#d1603d", "#26323a", "#e3e8eb", "#dff0e4"
+REAL_ALPHA, GENERATED_ALPHA = 0.35, 0.9
+
+
+def guidance_plot(metrics: Mapping[str, Any]) -> bytes:
+    """Label fidelity, effect and spread, and likeness against guidance; the green band is where real images lie."""
+    rows = metrics["generated"]
+    scales = np.array([row["guidance"] for row in rows])
+    figure, axes = _figure(3, (10.5, 3.1))
+    _band(axes[0], FAITHFUL)
+    _errorbars(axes[0], scales, [row["label"][f"ratio{headline(metrics)}"] for row in rows], INK, None)
+    axes[0].set_title("Label fidelity\n(AUC − 0.5), generated / real")
+    if all(row.get("ventricles") for row in rows):
+        _band(axes[1], SIZE)
+        shift = 0.02 * max(float(np.ptp(scales)), 0.5)
+        _errorbars(axes[1], scales - shift, [r["ventricles"]["effect_ratio"] for r in rows], OTHER, "effect")
+        _errorbars(axes[1], scales + shift, [r["ventricles"]["spread_ratio"] for r in rows], REFERENCE, "spread")
+        axes[1].set_title("Ventricle effect and spread\ngenerated / cohort")
+        axes[1].legend(frameon=False, fontsize=8)
+    else:
+        axes[1].set_axis_off()
+    axes[2].axhline(1, color="#6fa57f", linewidth=1.5, linestyle="--")
+    times = [row["likeness"]["frechet_over_floor"] or np.nan for row in rows]
+    axes[2].plot(scales, times, "o-", color=INK, markersize=5, linewidth=1.3)
+    axes[2].set_ylim(0, 1.15 * float(np.nanmax([*times, 1.0])))
+    axes[2].set_title("Fréchet distance\nover that of real to real")
+    for axis in axes:
+        axis.set_xlabel("guidance")
+        axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    return _png(figure)
+
+
+def ventricle_plot(areas: Mapping[str, Any], labels: tuple[str, str], unit: str) -> bytes:
+    """Distribution of ventricle areas at equal covariates by label, cohort beside generated; nobody is singled out."""
+    figure, (axis,) = _figure(1, (6.4, 3.4))
+    ticks = []
+    for place, (label, colour) in enumerate(zip(labels, (REFERENCE, OTHER), strict=True)):
+        for offset, source, alpha in ((-0.2, "cohort", REAL_ALPHA), (0.2, "generated", GENERATED_ALPHA)):
+            values, group = areas[source]
+            _violin(axis, values[group == place], place + offset, colour, alpha)
+        ticks.append(label)
+    axis.set_xticks(range(2), ticks)
+    axis.set_xlim(-0.6, 1.6)
+    axis.set_ylabel(f"ventricle area ({unit})")
+    axis.set_title("Ventricle area at equal age, sex and slice, as far as known")
+    patches = [Patch(color=INK, alpha=alpha, label=name) for name, alpha in
+               (("cohort", REAL_ALPHA), ("generated", GENERATED_ALPHA))]  # fmt: skip
+    axis.legend(handles=patches, frameon=False, fontsize=8, loc="upper left")
+    return _png(figure)
+
+
+def score_plot(scores: Mapping[str, Any], labels: tuple[str, str]) -> bytes:
+    """Distribution of the classifier's log odds by label, held-out real beside generated."""
+    figure, axes = _figure(2, (8.4, 2.9), sharey=True)
+    everything = np.concatenate([values for values, _ in scores.values()])
+    low, high = np.quantile(everything, [0.005, 0.995])
+    grid = np.linspace(low - 0.5, high + 0.5, 200)
+    for axis, (source, title) in zip(axes, (("real", "held-out real"), ("generated", "generated")), strict=True):
+        values, positive = scores[source]
+        for which, (label, colour) in enumerate(zip(labels, (REFERENCE, OTHER), strict=True)):
+            density = _density(values[positive == which], grid)
+            axis.fill_between(grid, density, color=colour, alpha=0.35, linewidth=0)
+            axis.plot(grid, density, color=colour, linewidth=1.5, label=label)
+        axis.set_title(title)
+        axis.set_xlabel(f"classifier: log odds of {labels[1]}")
+        axis.set_yticks([])
+        axis.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def _figure(columns: int, size: tuple[float, float], sharey: bool = False) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(1, columns, sharey=sharey))
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color("#9aa7ae")
+        axis.tick_params(colors=INK, labelsize=8)
+        axis.grid(axis="y", color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def _band(axis: Axes, limits: tuple[float, float]) -> None:
+    axis.axhspan(*limits, color=BAND, linewidth=0)
+    axis.axhline(1, color="#6fa57f", linewidth=1.2, linestyle="--")
+
+
+def _errorbars(
+    axis: Axes, at: NDArray[Any], figures: list[Mapping[str, float | None]], colour: str, label: str | None
+) -> None:
+    value, low, high = (np.array([_or_nan(f[name]) for f in figures]) for name in ("value", "low", "high"))
+    errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
+    axis.errorbar(at, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, linewidth=1.3, label=label)
+    top = float(np.nanmax(np.append(value, 1.4)))
+    axis.set_ylim(min(0.0, axis.get_ylim()[0], float(np.nanmin(np.append(low, 0)))), max(axis.get_ylim()[1], top))
+
+
+def _violin(axis: Axes, values: NDArray[Any], at: float, colour: str, alpha: float) -> None:
+    low, middle, high = np.quantile(values, [0.03, 0.5, 0.97])  # no extremes: those are single people
+    grid = np.linspace(low, high, 120)
+    density = _density(values, grid)
+    half = 0.17 * density / max(float(density.max()), 1e-12)
+    axis.fill_betweenx(grid, at - half, at + half, color=colour, alpha=alpha, linewidth=0)
+    axis.plot([at - 0.1, at + 0.1], [middle, middle], color="white", linewidth=1.6)
+
+
+def _density(values: NDArray[Any], grid: NDArray[Any]) -> NDArray[Any]:
+    if len(values) < 3 or float(np.std(values)) < 1e-9:
+        return np.zeros_like(grid)
+    return np.asarray(gaussian_kde(values)(grid))
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _png(figure: Figure) -> bytes:
+    for axis in figure.axes:
+        axis.title.set(fontsize=9.5, color=INK)
+        for label in (axis.xaxis.label, axis.yaxis.label):
+            label.set(fontsize=9, color=INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": "medgen"})
+    return buffer.getvalue()

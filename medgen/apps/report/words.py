@@ -1,0 +1,134 @@
+"""Figures in words that a clinician reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "headline",
+    "label_words",
+    "likeness_words",
+    "main_row",
+    "number",
+    "originality_words",
+    "recommended",
+    "shown_age",
+    "size_words",
+    "spread_words",
+    "with_interval",
+]
+
+Figure = Mapping[str, float | None]
+Words = tuple[str, str]  # a sentence and a mark: "good", "warn" or "bad"
+FAITHFUL = (0.8, 1.2)
+SIZE = (0.65, 1.35)
+AGE_LIMIT = 89
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with about two decimals, fewer where it is large; an em dash for none."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    if value != 0 and abs(value) < 10**-digits:
+        return f"{value:.1g}"
+    return f"{value:.{max(0, digits - max(0, math.floor(math.log10(abs(value) or 1))))}f}"
+
+
+def with_interval(figure: Figure | None, digits: int = 2) -> str:
+    """A value and its interval, ``0.81 (0.74 to 0.88)``."""
+    if figure is None:
+        return "—"
+    if figure["low"] is None:
+        return number(figure["value"], digits)
+    return f"{number(figure['value'], digits)} ({number(figure['low'], digits)} to {number(figure['high'], digits)})"
+
+
+def shown_age(age: float) -> str:
+    """An age as it may be published: in whole years, and "90+" above 89."""
+    return "90+" if age > AGE_LIMIT else f"{math.floor(age)}"
+
+
+def main_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of the main guidance."""
+    return next(row for row in metrics["generated"] if row["main"])
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Which AUC is like for like: "" for the plain one, "_adjusted" where age differs between the labels."""
+    return "_adjusted" if any("differ in age" in notice for notice in metrics["notices"]) else ""
+
+
+def label_words(ratio: Figure, ceiling: Figure, label: str) -> Words:
+    """Do the images carry the label as real ones do?"""
+    value = ratio["value"]
+    if ceiling["low"] is not None and ceiling["low"] <= 0.5:
+        return f"Even real images do not show the {label} beyond chance here, so the ratio says little.", "warn"
+    if value is None:
+        return "Not determined.", "warn"
+    if value > FAITHFUL[1]:
+        return f"Exaggerated: the {label} shows more clearly than in real images.", "bad"
+    if value < FAITHFUL[0]:
+        return f"Too weak: the {label} shows less than in real images.", "bad"
+    return f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such).", "good"
+
+
+def size_words(ratio: Figure, effect: Figure) -> Words:
+    """Is the effect of the right size?"""
+    value = ratio["value"]
+    if value is None:
+        return "Not determined.", "warn"
+    if effect["low"] is not None and effect["high"] is not None and effect["low"] <= 0 <= effect["high"]:
+        return "No effect can be told from none.", "bad"
+    if value > SIZE[1]:
+        return "Exaggerated: larger than in the cohort by more than 35 %.", "bad"
+    if value < SIZE[0]:
+        return "Too small: smaller than in the cohort by more than 35 %.", "bad"
+    return "Of the right size (within 35 % of the cohort's).", "good"
+
+
+def spread_words(ratio: Figure) -> Words:
+    """Do people differ as much as they should?"""
+    value = ratio["value"]
+    if value is None:
+        return "Not determined.", "warn"
+    if value < SIZE[0]:
+        return "Too alike: generated people differ less than real ones.", "bad"
+    if value > SIZE[1]:
+        return "Too varied: generated people differ more than real ones.", "bad"
+    return "Generated people differ as much as those of the cohort (within 35 %).", "good"
+
+
+def likeness_words(likeness: Mapping[str, Any]) -> Words:
+    """How far from real images, against the distance of real from real?"""
+    times, kernel, floor = likeness["frechet_over_floor"], likeness["kernel"], likeness["floor_kernel"]
+    clear = kernel["low"] is not None and floor["high"] is not None and kernel["low"] > floor["high"]
+    if times is None:
+        return "Not determined.", "warn"
+    if times < 1.5 and not clear:
+        return "Not told apart from real images by this measure and sample size.", "good"
+    text = f"{number(times, 1)} times the distance of real images from other real images"
+    return (f"Close: {text}.", "warn") if times < 4 else (f"Visibly different: {text}.", "bad")
+
+
+def originality_words(found: Mapping[str, Any]) -> Words:
+    """Are training images repeated?"""
+    if found["near_copies"]:
+        return f"{found['near_copies']} of {found['images']} images are near copies of a training image.", "bad"
+    if found["closer"] > 0.1:
+        percent = f"{100 * found['closer']:.0f} %"
+        return f"No near copies, but {percent} lie closer to a training image than 99 % of held-out ones do.", "warn"
+    return "No near copies found by pixel correlation. This does not prove privacy.", "good"
+
+
+def recommended(metrics: Mapping[str, Any]) -> float | None:
+    """The guidance whose effect, or without one whose label fidelity, is nearest to that of real images."""
+    distances = {}
+    for row in metrics["generated"]:
+        ratio = (
+            row["ventricles"]["effect_ratio"] if row.get("ventricles") else row["label"][f"ratio{headline(metrics)}"]
+        )
+        if ratio["value"] is not None and ratio["value"] > 0:
+            distances[row["guidance"]] = abs(math.log(ratio["value"]))
+    return min(distances, key=lambda scale: distances[scale]) if distances else None
