@@ -109,8 +109,8 @@ def test_pretrained_weights_are_where_training_starts(bundle, tiny, whole, tmp_p
     assert all(torch.equal(state[name], value) for name, value in torch.load(weights, weights_only=True).items())
 
 
-def test_two_processes_train_one_model(bundle, tiny, tmp_path, free_port):
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port))
+def test_two_processes_train_one_model(bundle, tiny, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     overrides = {key: value for key, value in tiny.items() if key != "device"}
     config = [f"{bundle}/configs/train.json", "configs/multi_gpu.json"]
     places = {"output_dir": tmp_path / "runs", "ckpt_dir": tmp_path / "models"}
