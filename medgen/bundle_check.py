@@ -7,6 +7,7 @@ later the result is not what was asked for. These rules need no data and no netw
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import pydoc
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["accepted_arguments", "config_problems", "nearest", "sibling_keys"]
+__all__ = ["accepted_arguments", "config_problems", "nearest", "runnable_parts", "sibling_keys", "targets"]
 
 _TARGET = "_target_"
 _OWN_KEYS = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"}
@@ -69,6 +70,32 @@ def sibling_keys(folder: Path, without: str = "") -> set[str]:
 
     files = [path for path in sorted(folder.glob("*.json")) if path.name not in ("metadata.json", without)]
     return {key for path in files for key in ConfigParser.load_config_file(path)}
+
+
+def targets(config: Any) -> set[str]:
+    """Return every ``_target_`` that a configuration names."""
+    parts = [value for _, value in [("", config), *_walk(config)] if isinstance(value, Mapping)]
+    return {str(part[_TARGET]) for part in parts if _TARGET in part}
+
+
+def runnable_parts(part: Any, trusted: Collection[str] = ()) -> list[str]:
+    """List what of a configuration that travels beside weights would run code of its author's choice.
+
+    Weights are read as data alone, and so must be what says how to build their network: no expression, no macro, and
+    no component but medgen's own networks, processes and covariates, and those in ``trusted``.
+    """
+    texts = [value for _, value in [("", part), *_walk(part)] if isinstance(value, str)]
+    found = [text for text in texts if text.lstrip().startswith(("$", "%"))]
+    return found + sorted(target for target in targets(part) - set(trusted) if not _is_own_class(target))
+
+
+def _is_own_class(target: str) -> bool:
+    """Whether ``target`` is a class that medgen publishes for models; an exact name, as modules lead to others."""
+    module, _, name = target.rpartition(".")
+    if module not in ("medgen", "medgen.networks", "medgen.processes"):
+        return False
+    home = importlib.import_module(module)
+    return name in home.__all__ and inspect.isclass(getattr(home, name))
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:

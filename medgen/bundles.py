@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from medgen.bundle_check import config_problems, nearest, sibling_keys
+from medgen.bundle_check import config_problems, nearest, runnable_parts, sibling_keys, targets
 
 if TYPE_CHECKING:
     import torch
@@ -115,14 +115,13 @@ def training_settings(**more: Any) -> dict[str, Any]:
     workflow = _workflow()
     if workflow is None:
         raise RuntimeError("training_settings: found no MONAI ConfigWorkflow that calls it")
-    plain = (bool, int, float, str, list, type(None))
-    kept = {
+    plain = {
         key: value
         for key, value in workflow.parser.get().items()
-        if key in _MODEL or (isinstance(value, plain) and key not in (*_PATHS, "imports", "_desc_"))
+        if key not in (*_PATHS, "_desc_", "_meta_")
+        and not any(mark in json.dumps(value) for mark in ("$", "@", "_target_"))
     }
-    expressions = {key for key, value in kept.items() if key not in _MODEL and "$" in json.dumps(value)}
-    return {key: value for key, value in kept.items() if key not in expressions} | more
+    return plain | {key: value for key, value in workflow.parser.get().items() if key in _MODEL} | more
 
 
 def use_trained(weights: str | Path) -> None:
@@ -142,7 +141,7 @@ def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> N
     """Replace the parts of ``parser`` that the manifest beside ``weights`` records otherwise.
 
     A part that is not the default of any configuration in ``config_folder`` was set by hand: an image size stays as
-    it is then, a network is refused.
+    it is then, a network is refused. A manifest is data, like the weights: what would run code is refused.
     """
     from monai.bundle import ConfigParser as Parser
 
@@ -153,6 +152,9 @@ def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> N
         if key not in parser or key not in trained or parser[key] == trained[key]:
             continue
         if any(config.get(key, ...) == parser[key] for config in defaults):
+            if code := runnable_parts(trained[key], trusted=targets(defaults)):
+                text = f"{key}: the manifest beside {weights} would run {', '.join(code)}, expected medgen's own parts"
+                raise ValueError(f"{text}; if you trust it, pass {key} by hand")
             parser[key] = trained[key]
             changed.append(key)
         elif key in _MODEL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,7 +110,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         if damaged is not None:
             raise ValueError(f"{path} is damaged: its part {damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
     missing = [name for name in _REQUIRED if not isinstance(state, Mapping) or name not in state]
     if missing or state["format"] != _FORMAT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,9 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"weights: {file} is truncated or is no PyTorch file: {error}") from error
+    except pickle.UnpicklingError as error:
+        # PyTorch's own text advises to load it all the same
+        raise ValueError(f"weights: {file} holds Python objects, which may run code; expected tensors") from error
     if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise ValueError(f"weights: {file} holds {type(content).__name__}, expected a mapping of names to tensors")
     return dict(content)

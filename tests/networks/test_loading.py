@@ -72,3 +72,14 @@ def test_broken_files_are_named(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="expected a mapping of names to tensors"):
         load_weights(tmp_path / "other.pt")
+
+
+class Pickled:
+    """Stands for whatever a foreign checkpoint holds beside tensors."""
+
+
+def test_python_objects_are_refused_without_advice_to_load_them(tmp_path):
+    torch.save({"model": Pickled()}, tmp_path / "foreign.pt")
+    with pytest.raises(ValueError, match="Python objects") as caught:
+        load_weights(tmp_path / "foreign.pt")
+    assert "weights_only" not in str(caught.value)
