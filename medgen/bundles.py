@@ -6,20 +6,25 @@ On the command line, ``python -m medgen.bundles check|info PATH`` says whether a
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from medgen.bundle_check import config_problems, nearest, runnable_parts, sibling_keys, targets
+from medgen.bundle_workflow import (
+    calling_workflow,
+    command_line_keys,
+    end_with_the_cause,
+    on_command_line,
+    user_error,
+)
 
 if TYPE_CHECKING:
     import torch
-    from monai.bundle import ConfigParser, ConfigWorkflow
+    from monai.bundle import ConfigParser
 
     from medgen.bundle_loaded import LoadedBundle
 
@@ -40,6 +45,7 @@ logger = logging.getLogger("medgen.bundles")
 _MODEL = ("covariates", "process", "network_def", "codec")
 _GEOMETRY = ("image_size", "pixel_mm", "plane")
 _PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained", "subject_map")
+_UNTOLD = (*_PATHS, "_desc_", "_meta_")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -49,7 +55,7 @@ def bundle_root() -> str:
     The workflow is found on the call stack: expressions are never handed one, and the command line does not show a
     configuration given in an ``args_file`` or from Python. So a bundle runs from anywhere, wherever it was copied to.
     """
-    workflow = _workflow()
+    workflow = calling_workflow()
     return str(Path.cwd() if workflow is None else _root_of(Path(workflow.config_root_path)))
 
 
@@ -63,16 +69,16 @@ def check_config() -> None:
         ValueError: listing each such key and the nearest valid one.
         RuntimeError: when it is not called by a workflow.
     """
-    workflow = _workflow()
+    workflow = calling_workflow()
     if workflow is None:
         raise RuntimeError("check_config: found no MONAI ConfigWorkflow that calls it; it belongs into 'initialize'")
-    if _on_command_line():
-        sys.excepthook = _end_with_the_cause
+    if on_command_line():
+        sys.excepthook = end_with_the_cause
     entries = (workflow.init_id, workflow.run_id, workflow.final_id)
-    elsewhere = sibling_keys(Path(workflow.config_root_path)) - _command_line_keys()
+    elsewhere = sibling_keys(Path(workflow.config_root_path)) - command_line_keys()
     problems = config_problems(workflow.parser, entries, elsewhere)
     if problems:
-        raise _user_error(ValueError("the bundle's configuration was refused:\n  " + "\n  ".join(problems)))
+        raise user_error(ValueError("the bundle's configuration was refused:\n  " + "\n  ".join(problems)))
 
 
 def boolean(value: Any, name: str, also: Sequence[str] = ()) -> Any:
@@ -112,16 +118,20 @@ def training_settings(**more: Any) -> dict[str, Any]:
     Raises:
         RuntimeError: when it is not called by a workflow.
     """
-    workflow = _workflow()
+    workflow = calling_workflow()
     if workflow is None:
         raise RuntimeError("training_settings: found no MONAI ConfigWorkflow that calls it")
-    plain = {
-        key: value
-        for key, value in workflow.parser.get().items()
-        if key not in (*_PATHS, "_desc_", "_meta_")
-        and not any(mark in json.dumps(value) for mark in ("$", "@", "_target_"))
-    }
-    return plain | {key: value for key, value in workflow.parser.get().items() if key in _MODEL} | more
+    config = workflow.parser.get()
+    plain = {key: value for key, value in config.items() if key not in _UNTOLD and _is_plain(value)}
+    return plain | {key: config[key] for key in _MODEL if key in config} | more
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value of a configuration is JSON that refers to nothing and makes nothing."""
+    try:
+        return not any(mark in json.dumps(value) for mark in ("$", "@", "_target_"))
+    except TypeError:
+        return False
 
 
 def use_trained(weights: str | Path) -> None:
@@ -132,7 +142,7 @@ def use_trained(weights: str | Path) -> None:
     Raises:
         ValueError: when the network, the process or the covariates were overridden by hand.
     """
-    workflow = _workflow()
+    workflow = calling_workflow()
     if workflow is not None:
         adopt_trained(workflow.parser, Path(weights), Path(workflow.config_root_path))
 
@@ -191,7 +201,7 @@ def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = No
             f"`python -m monai.bundle run --config_file {train}`, or name" if train.is_file() else "train.json; name"
         )
         text = f"{weights}: found no trained weights. Make them with {command} others by --ckpt_dir"
-        raise _user_error(FileNotFoundError(text))
+        raise user_error(FileNotFoundError(text))
     if manifest_path(weights).is_file():
         read_manifest(weights)
     try:
@@ -218,60 +228,6 @@ def load(path: str | Path, device: Any = None) -> LoadedBundle:
     from medgen.bundle_loaded import LoadedBundle
 
     return LoadedBundle(path, device)
-
-
-def _on_command_line() -> bool:
-    """Whether this process is ``python -m monai.bundle ...``."""
-    main = getattr(sys.modules.get("__main__"), "__spec__", None)
-    return main is not None and main.name == "monai.bundle.__main__"
-
-
-def _user_error(error: Exception) -> BaseException:
-    """Return what to raise: ``error``, or on MONAI's command line an exit with its text instead of a traceback."""
-    return SystemExit(f"error: {error}") if _on_command_line() else error
-
-
-def _end_with_the_cause(kind: Any, error: BaseException, traceback: Any) -> None:
-    """Show an uncaught exception, and its first cause once more at the end.
-
-    MONAI wraps whatever a component or an expression raises in an exception that names the expression alone, and a
-    terminal shows that one last.
-    """
-    sys.__excepthook__(kind, error, traceback)
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if cause is not error:
-        print(f"\nerror: {cause}", file=sys.stderr)
-
-
-def _workflow() -> ConfigWorkflow | None:
-    """Return the nearest ``ConfigWorkflow`` among the callers."""
-    if "monai.bundle.workflows" not in sys.modules:
-        return None
-    from monai.bundle import ConfigWorkflow
-
-    for frame in _frames():
-        found = frame.f_locals.get("self")
-        if isinstance(found, ConfigWorkflow):
-            return found
-    return None
-
-
-def _command_line_keys() -> set[str]:
-    """Return the top-level keys that ``monai.bundle run`` was given beside its files, if it is among the callers."""
-    for frame in _frames():
-        if frame.f_code.co_name == "create_workflow" and "_args" in frame.f_locals:
-            return {str(key).replace("#", "::").split("::")[0] for key in frame.f_locals["_args"]}
-    return set()
-
-
-def _frames() -> Iterator[FrameType]:
-    """Yield the callers' frames, the nearest first."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _root_of(config_folder: Path) -> Path:

@@ -56,6 +56,7 @@ def test_it_trains_from_the_repositorys_root_and_says_that_the_cohort_is_simulat
             assert png.text["Synthetic"] == "YES", picture
     manifest = json.loads((where / "models" / "manifest.json").read_text())
     assert manifest["config"]["image_size"] == 32
+    assert manifest["config"]["split_fractions"]["test"] == 0.2
     assert manifest["data_simulated"] is True
     assert str(where) not in json.dumps(manifest)
 
