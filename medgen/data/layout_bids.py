@@ -26,7 +26,7 @@ def read_bids(root: Path, suffixes: list[str], columns: dict[str, str], missing:
         source.table = read_table(table_path)
         rows = participant_rows(source.table, columns)
     else:
-        source.notices.append(f"{table_path} is absent: every covariate is unknown")
+        source.notices.append(f"{table_path.name} is absent: every covariate is unknown")
     folders = {p.name: p for p in sorted(root.glob("sub-*")) if p.is_dir()}
     problems, unlisted, repeats = [], [], 0
     visiting: dict[str, None] = {}

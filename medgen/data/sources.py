@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import NoReturn
 from medgen.data.tables import CohortError, Table
 
 __all__ = ["Item", "Source", "drop_or_raise", "refuse_folder"]
+
+logger = logging.getLogger(__name__)
 
 EXPECTED = """expected one of
   bids    sub-<id>/[ses-<id>/]anat/*_T1w.nii.gz, with participants.tsv
@@ -42,7 +45,10 @@ class Item:
 
 @dataclass
 class Source:
-    """Everything a layout found: its name, the images, the table with the participants' columns, and what to tell."""
+    """Everything a layout found: its name, the images, the table with the participants' columns, and what to tell.
+
+    ``notices`` hold no name of a participant and no path: reports print them.
+    """
 
     layout: str
     folder: Path
@@ -60,7 +66,10 @@ def refuse_folder(root: Path, what: str) -> NoReturn:
 
 
 def drop_or_raise(problems: list[str], missing: str, notices: list[str], where: Path) -> None:
-    """Report files that are not there: an error, or a notice when ``missing`` is "drop"."""
+    """Report files that are not there: an error, or a notice when ``missing`` is "drop".
+
+    Notices stand in reports that may be passed on, so which files they are goes to the log alone.
+    """
     if not problems:
         return
     text = (
@@ -70,4 +79,5 @@ def drop_or_raise(problems: list[str], missing: str, notices: list[str], where: 
     )
     if missing != "drop":
         raise CohortError(f'{text}; complete the data set, or pass missing="drop" to go on without them')
-    notices.append(f"dropped: {text}")
+    logger.warning("dropped: %s", text)
+    notices.append(f"dropped {len(problems)} image(s) that should be there and are not")

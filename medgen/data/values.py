@@ -52,7 +52,8 @@ def read_values(
                 raise CohortError(
                     f"{where}: no column for the required covariate {name!r}{nearest(name, offered)}; found {offered}"
                 )
-            source.notices.append(f"{name} is unknown for every image: no such column in {where}")
+            place = f"no such column in {source.table.path.name}" if source.table else "there is no table"
+            source.notices.append(f"{name} is unknown for every image: {place}")
 
     kept: list[tuple[Item, dict[str, str | float]]] = []
     undeclared: dict[tuple[str, str], list[str]] = defaultdict(list)

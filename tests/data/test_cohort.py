@@ -72,14 +72,30 @@ def test_bids_without_a_table_knows_nothing(bids: Writer, covariates: Covariates
     assert np.isnan(covariates.encode(cohort.records[0], unknown_keys="ignore").numpy()).all()
 
 
-def test_missing_image_is_an_error_or_dropped(bids: Writer, covariates: Covariates) -> None:
+def test_missing_image_is_an_error_or_dropped(
+    bids: Writer, covariates: Covariates, caplog: pytest.LogCaptureFixture
+) -> None:
     root = bids(4)
     (root / "sub-03/anat/sub-03_T1w.nii.gz").unlink()
     with pytest.raises(CohortError, match=r"1 image\(s\) missing: sub-03 has no \*_T1w.nii.gz"):
         Cohort(root, covariates)
     cohort = Cohort(root, covariates, missing="drop")
     assert len(cohort) == 3
-    assert any("dropped" in n and "sub-03" in n for n in cohort.notices)
+    assert cohort.notices == ["dropped 1 image(s) that should be there and are not"]
+    assert "sub-03" in caplog.text
+
+
+def test_notices_name_neither_people_nor_places(bids: Writer, tmp_path: Path) -> None:
+    covariates = Covariates(diagnosis=["NC", "AD"], cdr=Range(0, 3))
+    told = []
+    for drop, alone in (("table", False), ("image", True)):
+        root = bids(3)
+        (root / ("participants.tsv" if drop == "table" else "sub-01/anat/sub-01_T1w.nii.gz")).unlink()
+        if alone:
+            (root / "sub-77").mkdir()
+        told += Cohort(root, covariates, missing="drop").notices
+    assert len(told) > 3
+    assert not any(str(tmp_path) in notice or "sub-" in notice for notice in told)
 
 
 def test_participant_without_folder_and_folder_without_participant(bids: Writer, covariates: Covariates) -> None:
