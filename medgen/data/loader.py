@@ -148,7 +148,10 @@ class BatchLoader:
             images, covariates = (x.to(self.device, non_blocking=True) for x in (images, covariates))
         if self.augment is not None and self.shuffle:
             images = self.augment(images, keys)
-        return {"image": images, "covariates": covariates, "subject": subjects, "index": indices}
+        batch: Batch = {"image": images, "covariates": covariates, "subject": subjects, "index": indices}
+        if records := getattr(self.dataset, "records", None):
+            batch["filename"] = [records[i]["image"] for i in indices.tolist()]
+        return batch
 
 
 def _balanced_by(dataset: Any, balance: str | bool | None) -> str | None:

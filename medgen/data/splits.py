@@ -110,8 +110,9 @@ def check_disjoint(splits: Mapping[str, Sequence[str]], where: str = "splits") -
 
 
 def write_splits(path: str | os.PathLike[str], splits: Mapping[str, Sequence[str]], unit: str, **about: Any) -> None:
-    """Write ``splits`` (name to subjects) as JSON, whole or not at all."""
-    write_json(path, {"format": FORMAT, "unit": unit, **about, "splits": {n: list(s) for n, s in splits.items()}})
+    """Write ``splits`` (name to subjects) as JSON, whole or not at all; it names participants, so mode 0600."""
+    content = {"format": FORMAT, "unit": unit, **about, "splits": {n: list(s) for n, s in splits.items()}}
+    write_json(path, content, permissions=0o600)
 
 
 def read_splits(

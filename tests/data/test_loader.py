@@ -12,6 +12,7 @@ import torch
 
 from medgen.covariates import Covariates, Range
 from medgen.data import BatchAugmentation, BatchLoader
+from medgen.engines.prepare_batch import batch_names
 
 COVARIATES = Covariates(diagnosis=["NC", "AD"], age=Range(0, 100))
 
@@ -50,6 +51,14 @@ def test_batch_holds_one_sample_per_row() -> None:
     assert torch.equal(batch["covariates"], dataset.covariates[batch["index"]])
     assert batch["subject"] == [f"s{i}" for i in batch["index"].tolist()]
     assert batch["index"].dtype == torch.int64
+
+
+def test_batch_names_the_files_of_its_samples() -> None:
+    dataset = memory()
+    dataset.records = [{"image": f"{k}.nii.gz"} for k in range(len(dataset.subjects))]
+    (batch,) = take(BatchLoader(dataset, 4), 1)
+    assert batch["filename"] == [f"{i}.nii.gz" for i in batch["index"].tolist()]
+    assert batch_names(batch)["filename"] == batch["filename"]  # kept for the private list of skipped samples
 
 
 def test_stream_is_the_epochs_permutations_one_after_the_other() -> None:

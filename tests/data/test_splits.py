@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_file_decides(bids: Writer, covariates: Covariates, tmp_path: Path, capl
     cohort, file = Cohort(bids(12), covariates), tmp_path / "runs" / "splits.json"
     first = cohort.split(seed=0, file=file)
     assert json.loads(file.read_text())["unit"] == "subject"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600  # it names participants
     assert cohort.split(seed=5) != first
     assert cohort.split(seed=5, file=file) == first
     assert "it decides" in caplog.text
