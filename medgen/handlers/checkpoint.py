@@ -152,7 +152,7 @@ class CheckpointHandler:
             self._write(engine, "model.pt", "last")
         else:
             self._write(engine, "model_last.pt", "last")
-            if not (self._folder / "model.pt").exists():  # nothing was validated yet
+            if self.best is None:  # nothing was validated yet
                 self._write(engine, "model.pt", "last")
 
     def _validated(self, validator: Any, engine: Any) -> None:

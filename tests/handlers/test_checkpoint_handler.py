@@ -74,6 +74,13 @@ def test_the_key_metric_or_the_clock_selects(publish, chosen, kept, tmp_path):
     assert manifest["metric"]["value"] == (1.0 if publish == "best" else 2.0)
 
 
+def test_until_something_was_validated_the_newest_weights_are_the_model(tmp_path):
+    trainer, _ = build(tmp_path, every=100, interval=4)
+    trainer.run()
+    assert equal(load_weights(tmp_path / "model.pt"), trainer.ema.ema_model.state_dict())
+    assert read_manifest(tmp_path / "model.pt")["iteration"] == 18
+
+
 def test_a_metric_that_is_not_a_number_is_never_best(tmp_path):
     trainer, handler = build(tmp_path, [math.nan, 2.0, math.nan])
     trainer.run()
