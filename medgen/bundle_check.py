@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import pydoc
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,12 @@ def _component_problems(item: str, value: Mapping[str, Any], parser: ConfigParse
     for name in value:
         if name not in _OWN_KEYS and accepted is not None and name not in accepted:
             yield f"{item}::{name}: {target} has no argument {name!r}{nearest(name, accepted)}"
+    for name in sorted(_truth_values(component) & set(value)):
+        given = value[name] if isinstance(value[name], list) else [value[name]]
+        if words := [word for word in given if isinstance(word, str) and word.lower() in ("true", "false")]:
+            # "false" is a true text: it would switch on what it was meant to switch off
+            word = words[0].lower()
+            yield f"{item}::{name}: found the text {words[0]!r}; write {word} in JSON, {word.title()} on a command line"
 
 
 def _locate(target: str, parser: ConfigParser) -> tuple[Any, str]:
@@ -215,6 +222,21 @@ def accepted_arguments(component: Any) -> set[str] | None:
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             return names - {"self", "cls"}
     return None
+
+
+def _truth_values(component: Any) -> set[str]:
+    """Return the names of the arguments that take truth values and no text."""
+    annotations: dict[str, set[str]] = {}
+    for function in _constructors(component):
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            break
+        for parameter in parameters:
+            annotations.setdefault(parameter.name, set(re.findall(r"\w+", str(parameter.annotation))))
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return {name for name, words in annotations.items() if "bool" in words and "str" not in words}
 
 
 def _constructors(component: Any) -> Iterator[Any]:

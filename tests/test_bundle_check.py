@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 import medgen
-from medgen.bundle_check import runnable_parts
+from medgen.bundle_check import config_problems, runnable_parts
 from medgen.handlers import write_model
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "adni_ddim"
@@ -53,3 +54,34 @@ def test_a_manifest_cannot_run_code(key, value, tmp_path):
     with pytest.raises(ValueError, match=f"{key}: the manifest"):
         medgen.load(root)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("item", "value", "wrong"),
+    [
+        ("network_def::activation_checkpointing", "false", True),
+        ("network_def::activation_checkpointing", False, False),
+        ("network_def::attention_levels", ["false", "false", "true", "true"], True),
+        ("train::trainer::stratified_times", "False", True),
+        ("train::trainer::amp", "false", False),  # reads the text itself
+        ("train::dataloader::balance", "true", False),
+        ("compile", "false", False),  # read by medgen.bundles.boolean
+    ],
+)
+def test_a_text_where_a_truth_value_belongs_is_refused(item, value, wrong):
+    parser = ConfigParser()
+    parser.read_config(BUNDLE / "configs" / "train.json")
+    parser[item] = value
+    parser.parse()
+    problems = config_problems(parser, known_elsewhere={"balance"})
+    assert bool(problems) is wrong
+    assert all(item in problem and "write " in problem for problem in problems)
+
+
+def test_images_have_the_channels_of_the_network():
+    parser = ConfigParser()
+    parser.read_config(BUNDLE / "configs" / "inference.json")
+    parser["bundle_root"], parser["image_size"] = ".", 16
+    parser["network_def::in_channels"] = parser["network_def::out_channels"] = 2
+    parser.parse()
+    assert parser.get_parsed_content("inferer").shape == (2, 16, 16)
