@@ -16,6 +16,7 @@ from monai.utils import CommonKeys
 
 from medgen import __version__
 from medgen.data.requests import GenerationRequests
+from medgen.engines.distributed import is_first_rank
 from medgen.files import atomic_write
 from medgen.io import image_grid, save_nifti, save_png
 
@@ -85,7 +86,12 @@ class SaveSamples:
         self._wanted = requests.rows()
 
     def attach(self, engine: Engine) -> None:
-        """Follow an evaluator whose batches carry ``index`` and whose output carries the images."""
+        """Follow an evaluator whose batches carry ``index`` and whose output carries the images.
+
+        Of several processes, which all generate every image, the first one writes.
+        """
+        if not is_first_rank():
+            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
         engine.add_event_handler(Events.COMPLETED, self._finish)
