@@ -223,7 +223,7 @@ class FeatureClassifier:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["fingerprint"] != fingerprint:
             raise ValueError(
-                f"{path}: trained on {content['fingerprint']}, expected {fingerprint}; remove it to retrain"
+                f"{path}: trained on {content['fingerprint']}, expected {fingerprint}; remove it to train anew"
             )
         self._shape, self.history = tuple(content["shape"]), content["history"]
         self._centre, self._scale = content["centre"], content["scale"]

@@ -24,10 +24,10 @@ from medgen.metrics.roc import roc_auc_replicates
 
 __all__ = [
     "Columns",
+    "Likeness",
     "figure",
     "figure_of",
     "label_fidelity",
-    "likeness",
     "originality",
     "ratio_of",
     "real_label_scores",
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 Columns = dict[str, Array]
 Figure = dict[str, float | None]  # value, low, high
 FLOOR_DRAWS = 8  # sets of training images whose distances are averaged
-FRECHET_REPLICATES = 200
+FRECHET_REPLICATES = 100
 
 
 def figure(interval: Interval) -> Figure:
@@ -107,51 +107,73 @@ def label_fidelity(
     }
 
 
-def likeness(
-    features: Array,
-    subjects: list[str],
-    held_out: Array,
-    held_out_subjects: list[str],
-    training: Array,
-    training_subjects: list[str],
-    resampler: SubjectResampler,
-    seed: int = 0,
-) -> dict[str, Any]:
+class Likeness:
     """Fréchet and kernel distance to held-out real images, beside those of as many training images (the floor).
 
     Args:
-        features: of generated images whose covariates are those of held-out subjects.
-        subjects: whose covariates.
         held_out: features of held-out real images.
         held_out_subjects: theirs.
         training: features of training images.
         training_subjects: theirs.
         resampler: draws of all subjects.
         seed: of the choice of training images.
-
-    Returns:
-        "n", "n_real", "frechet", "kernel", "floor_frechet", "floor_kernel", "frechet_over_floor".
     """
-    n = len(features)
-    weights = resampler.weights(held_out_subjects)[:FRECHET_REPLICATES]
-    own = frechet_replicates(features, held_out, resampler.weights(subjects)[:FRECHET_REPLICATES], weights)
-    draws = [draw_profiles(training_subjects, n, seed + draw) for draw in range(FLOOR_DRAWS)]
-    floors = np.array([frechet_distance(training[rows], held_out) for rows in draws])
-    names = [training_subjects[row] for row in draws[0].tolist()]
-    apart = frechet_replicates(training[draws[0]], held_out, resampler.weights(names)[:FRECHET_REPLICATES], weights)
-    frechet = interval_of(frechet_distance(features, held_out), own, centred=True)
-    floor = interval_of(float(floors.mean()), apart, centred=True)
-    everyone = [kernel_distance(training[rows], held_out, [training_subjects[r] for r in rows.tolist()],
-                                held_out_subjects) for rows in draws]  # fmt: skip
-    return {
-        "n": n,
-        "n_real": len(held_out),
-        "frechet": figure(_not_negative(frechet)),
-        "floor_frechet": figure(_not_negative(floor)),
-        "frechet_over_floor": frechet.estimate / floor.estimate if floor.estimate > 0 else None,
-        "kernel": _kernel(*kernel_distance(features, held_out, subjects, held_out_subjects)),
-        "floor_kernel": _kernel(*np.mean(everyone, axis=0).tolist()),
-    }
+
+    def __init__(
+        self,
+        held_out: Array,
+        held_out_subjects: list[str],
+        training: Array,
+        training_subjects: list[str],
+        resampler: SubjectResampler,
+        seed: int = 0,
+    ) -> None:
+        self.held_out, self.held_out_subjects = held_out, held_out_subjects
+        self.training, self.training_subjects = training, training_subjects
+        self.resampler, self.seed = resampler, seed
+        self._floors: dict[int, tuple[Interval, Figure]] = {}
+
+    def figures(self, features: Array, subjects: list[str]) -> dict[str, Any]:
+        """Distances of generated images whose covariates are those of held-out subjects.
+
+        Args:
+            features: of the generated images.
+            subjects: whose covariates.
+
+        Returns:
+            "n", "n_real", "frechet", "kernel", "floor_frechet", "floor_kernel", "frechet_over_floor".
+        """
+        frechet, kernel = self._distances([features], [subjects])
+        floor, floor_kernel = self._floor(len(features))
+        return {
+            "n": len(features),
+            "n_real": len(self.held_out),
+            "frechet": figure(_not_negative(frechet)),
+            "floor_frechet": figure(_not_negative(floor)),
+            "frechet_over_floor": frechet.estimate / floor.estimate if floor.estimate > 0 else None,
+            "kernel": kernel,
+            "floor_kernel": floor_kernel,
+        }
+
+    def _floor(self, count: int) -> tuple[Interval, Figure]:
+        """Distances of sets of ``count`` training images; averaged over sets, the interval is that of one."""
+        if count not in self._floors:
+            draws = [draw_profiles(self.training_subjects, count, self.seed + draw) for draw in range(FLOOR_DRAWS)]
+            names = [[self.training_subjects[row] for row in rows.tolist()] for rows in draws]
+            self._floors[count] = self._distances([self.training[rows] for rows in draws], names)
+        return self._floors[count]
+
+    def _distances(self, sets: list[Array], subjects: list[list[str]]) -> tuple[Interval, Figure]:
+        weights = [
+            self.resampler.weights(names)[:FRECHET_REPLICATES] for names in (subjects[0], self.held_out_subjects)
+        ]
+        replicates = frechet_replicates(sets[0], self.held_out, *weights)
+        frechet = float(np.mean([frechet_distance(one, self.held_out) for one in sets]))
+        kernels = [
+            kernel_distance(one, self.held_out, names, self.held_out_subjects)
+            for one, names in zip(sets, subjects, strict=True)
+        ]
+        return interval_of(frechet, replicates, centred=True), _kernel(*np.mean(kernels, axis=0).tolist())
 
 
 def originality(images: Array, held_out: Array, training: Array, training_subjects: list[str]) -> dict[str, Any]:

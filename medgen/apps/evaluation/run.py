@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from medgen import __version__
 from medgen.apps.evaluation.anatomy import KnownEffect, VentricleModel, known_volumes
 from medgen.apps.evaluation.cache import StageCache, key_of
-from medgen.apps.evaluation.figures import figure_of, label_fidelity, likeness, originality, ratio_of, real_label_scores
+from medgen.apps.evaluation.figures import Likeness, figure_of, label_fidelity, originality, ratio_of, real_label_scores
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.provenance import covariate_notices, model_facts, provenance
 from medgen.apps.evaluation.real import RealImages, adjustment_columns, check_splits, draw_profiles, evaluated_labels
@@ -168,6 +169,7 @@ class Evaluation:
         features = {split: classifier.features(self.real[split].images) for split in ("train", "test")}
         test_scores = classifier.scores(test.images)
         ceiling = real_label_scores(test_scores, test, columns["test"], resampler)
+        likeness = Likeness(features["test"], test.subjects, features["train"], train.subjects, resampler, self.seed)
         rows, scores = [], {}
         for scale, images in generated.items():
             logger.info("figures at guidance %g", scale)
@@ -182,10 +184,7 @@ class Evaluation:
                     "label": label_fidelity(
                         scores[scale], images, self._columns(images.covariates), ceiling, resampler
                     ),
-                    "likeness": likeness(
-                        alike, names, features["test"], test.subjects, features["train"], train.subjects, resampler,
-                        self.seed,
-                    ),
+                    "likeness": likeness.figures(alike, names),
                     "evaluations_per_image": images.evaluations,
                     "seconds_per_image": images.seconds,
                 }
@@ -214,7 +213,7 @@ class Evaluation:
         """The classifier, read where it was trained on the same images with the same settings."""
         train, validation, classifier = self.real["train"], self.real["validation"], self.classifier
         settings = {k: v for k, v in vars(classifier).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
-        key = key_of(train.digest(), validation.digest(), settings)
+        key = key_of(__version__, train.digest(), validation.digest(), settings)
         path = self.cache.path("classifier", key, ".pt")
         if path.is_file():
             logger.info("classifier: found %s", path.name)

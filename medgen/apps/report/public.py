@@ -231,10 +231,10 @@ def _classifier(evidence: Evidence) -> str:
     seen, stopped, held_out = (splits[name] for name in ("train", "validation", "test"))
     by_slice, by_subject = (with_interval(metrics["real"][name]) for name in ("auc", "auc_subject"))
     text = (
-        f"A small residual network was trained on {seen['images']} real images of {seen['subjects']} subjects and stopped "
-        f"on {stopped['subjects']} others; it never saw a generated one. On the {held_out['subjects']} held-out subjects "
-        f"its AUC is {by_slice} for single slices and {by_subject} for subjects (mean of their slices). Generated images "
-        "are single slices, so the former is the ceiling."
+        f"A small residual network was trained on {seen['images']} real images of {seen['subjects']} subjects and "
+        f"stopped on {stopped['subjects']} others; it never saw a generated one. On {held_out['subjects']} held-out "
+        f"subjects its AUC is {by_slice} for single slices and {by_subject} for subjects (mean of their slices). "
+        "Generated images are single slices, so the former is the ceiling."
     )
     plot = plots.score_plot(evidence.scores, (labels[0], labels[1]))
     return page.section(

@@ -55,7 +55,7 @@ _ROW = {
         "guidance": {"type": "number"},
         "main": {"type": "boolean"},
         "per_class": _COUNT,
-        "label": _object({name: _FIGURE for name in ("auc", "auc_adjusted", "ratio", "ratio_adjusted")}),
+        "label": _object(dict.fromkeys(("auc", "auc_adjusted", "ratio", "ratio_adjusted"), _FIGURE)),
         "likeness": _object(
             {
                 "n": _COUNT,
@@ -94,7 +94,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
                 "fingerprint": _TEXT,
                 "terms": _TEXT,
                 "split_unit": {"enum": ["subject", "scan"]},
-                "splits": _object({name: _COUNTS for name in ("train", "validation", "test")}),
+                "splits": _object(dict.fromkeys(("train", "validation", "test"), _COUNTS)),
                 "image_size": {"type": "array", "items": _COUNT},
                 "pixel_mm": _NUMBER,
             }
