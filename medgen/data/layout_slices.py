@@ -15,6 +15,9 @@ __all__ = ["class_folders", "read_slices"]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FOLDS = ("train", "validation", "val", "test")
+# subjects as BIDS, OASIS and ADNI write them, in names that go on with session, repeat or series
+PERSON = re.compile(r"(?<![A-Za-z0-9])(sub-[A-Za-z0-9]+|OAS[0-9]_[0-9]{4}|[0-9]{3}_S_[0-9]{4})(?![A-Za-z0-9])")
+IMAGE_ID = re.compile(r"I?[0-9]+")
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -49,6 +52,9 @@ def class_folders(root: Path) -> list[tuple[str | None, Path]] | None:
 def read_slices(root: Path, columns: dict[str, str], subject_map: Path | None) -> Source:
     """Find the slices; file names give subject (or image id) and slice, folder names the class and the fold.
 
+    A name that holds a subject as BIDS (``sub-01_ses-2``), OASIS (``OAS1_0028_MR1_mpr-3``) or ADNI (``002_S_0413``)
+    write it is a scan of that subject, so that visits and repeats stay on one side of a split.
+
     Raises:
         CohortError: on a name that has no slice number, and on a scan that lies in two folders.
     """
@@ -72,14 +78,18 @@ def read_slices(root: Path, columns: dict[str, str], subject_map: Path | None) -
             scan, index = match.group(1), int(match.group(2))
             if owners and scan not in owners:
                 raise CohortError(f"{subject_map}: no row for image id {scan!r} of {path}")
-            subject = owners.get(scan, scan)
+            person = None if owners else PERSON.search(scan)
+            subject = person.group(1) if person else owners.get(scan, scan)
             fold_name = {"val": "validation"}.get(fold, fold) if fold else None
             row = rows.get(subject.removeprefix("sub-"), {})
-            source.items.append(Item((path,), subject, scan if owners else "", index, place.name, fold_name, row))
+            source.items.append(
+                Item((path,), subject, scan if scan != subject or owners else "", index, place.name, fold_name, row)
+            )
     _refuse_scans_in_two_places(source)
-    scans = {item.subject for item in source.items}
-    listed = bool(rows) and all(s.removeprefix("sub-") in rows for s in scans)
-    if not owners and not listed and (pairs[0][0] is not None or all(s.isdigit() for s in scans)):
+    names = {item.subject for item in source.items if not PERSON.fullmatch(item.subject)}
+    listed = bool(rows) and all(s.removeprefix("sub-") in rows for s in names)
+    image_ids = pairs[0][0] is not None or all(IMAGE_ID.fullmatch(s) for s in names)
+    if names and not owners and not listed and image_ids:
         source.by_scan = True
         source.notices.append(
             "split by scan, not by subject: the files name image ids; pass subject_map, a CSV of image_id,subject"

@@ -139,6 +139,29 @@ def test_slice_folders(slice_folders: Writer, covariates: Covariates, below: str
     assert not any(BY_SCAN in n for n in cohort.notices)
 
 
+@pytest.mark.parametrize(
+    ("names", "person"),
+    [
+        (["OAS1_0028_MR1_mpr-1", "OAS1_0028_MR1_mpr-2", "OAS1_0028_MR2_mpr-1"], "OAS1_0028"),
+        (["sub-01_ses-1", "sub-01_ses-2"], "sub-01"),
+        (["ADNI_002_S_0413_MR_1", "ADNI_002_S_0413_MR_2"], "002_S_0413"),
+    ],
+)
+@pytest.mark.parametrize("fold", ["", "train/"])
+def test_visits_and_repeats_are_scans_of_one_subject(
+    slice_folders: Writer, covariates: Covariates, names: list[str], person: str, fold: str
+) -> None:
+    cohort = Cohort(slice_folders({f"{fold}AD": names, f"{fold}NC": ["sub-07", "sub-08"]}), covariates)
+    assert cohort.subjects == sorted([person, "sub-07", "sub-08"])
+    assert {r["scan"] for r in cohort.records if r["subject"] == person} == set(names)
+    assert cohort.split_unit == "subject"
+
+
+def test_image_ids_with_a_letter_are_no_subjects(slice_folders: Writer, covariates: Covariates) -> None:
+    cohort = Cohort(slice_folders({"AD": ["I218391"], "NC": ["I300", "I301"]}), covariates)
+    assert cohort.split_unit == "scan"
+
+
 def test_label_order_is_the_declared_one_whatever_the_folders(slice_folders: Writer) -> None:
     root = slice_folders()
     for labels in (["NC", "AD"], ["AD", "NC"]):
