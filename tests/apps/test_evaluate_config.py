@@ -1,0 +1,99 @@
+"""``evaluate.json`` of every bundle on MONAI's command line, with a small untrained network."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((REPOSITORY / "bundles").glob("*/configs/evaluate.json"))
+TINY = {
+    "channels": [8, 16],
+    "attention_levels": [False, False],
+    "num_res_blocks": 1,
+    "num_head_channels": 8,
+    "norm_num_groups": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What a training run leaves: cohort, split file, weights and manifest."""
+    pytest.importorskip("nilearn", reason="nilearn carries the template of the simulated cohort")
+    from medgen.data import Cohort, simulated_cohort
+    from medgen.handlers.manifest import write_model
+
+    folder = tmp_path_factory.mktemp("trained")
+    config = ConfigParser.load_config_file(CONFIGS[0])
+    covariates = {key: value for key, value in config["covariates"].items() if key != "_target_"}
+    cohort = Cohort(simulated_cohort(folder / "cohorts", subjects=32, spacing=4.0, progress=False), covariates)
+    fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    cohort.split(fractions, file=folder / "runs" / "run_001" / "splits.json")
+    network = config["network_def"] | TINY
+    parser = ConfigParser({"covariates": config["covariates"], "network_def": network})
+    weights = parser.get_parsed_content("network_def").state_dict()
+    facts = {
+        "run": "runs/run_001",
+        "data_fingerprint": cohort.fingerprint(),
+        "config": {
+            "covariates": config["covariates"], "process": config["process"], "network_def": network,
+            "image_size": 32, "simulated_subjects": 32, "slices": 4, "slice_range": [0.4, 0.6],
+        },
+    }  # fmt: skip
+    (folder / "models").mkdir()
+    write_model(weights, folder / "models" / "model.pt", facts)
+    return folder
+
+
+def _run(config, trained, output, *flags):
+    words = {
+        "output_dir": trained / "runs", "ckpt_dir": trained / "models", "eval_dir": output, "device": "cpu",
+        "cohort#simulated#root": trained / "cohorts", "cohort#simulated#spacing": 4.0, "steps": 2,
+        "n_per_class": 12, "n_sweep": 8, "guidances": "[2.0]", "replicates": 100,
+    }  # fmt: skip
+    listed = [text for key, value in words.items() for text in (f"--{key}", str(value))]
+    files = f"['{config}','{REPOSITORY / 'configs' / 'cpu.json'}']"
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *listed, *flags],
+        cwd=output.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.parents[1].name)
+def test_evaluates_what_was_trained(config, trained, tmp_path):
+    output = tmp_path / "eval"
+    done = _run(config, trained, output)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert "SIMULATED DATA" in done.stdout + done.stderr
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["data"]["image_size"] == [32, 32]  # of the model, not the bundle's default
+    assert metrics["data"]["splits"]["test"] == {"subjects": 8, "images": 32}
+    assert [row["guidance"] for row in metrics["generated"]] == [1.0, 2.0]
+    assert (output / "report.html").is_file()
+    assert (output / "report_private.html").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_a_misspelt_override_is_refused_before_anything_is_read(trained, tmp_path):
+    done = _run(CONFIGS[0], trained, tmp_path / "eval", "--n_per_clas", "4")
+    assert done.returncode != 0
+    assert "n_per_class" in done.stdout + done.stderr
+    assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "demo", "multi_gpu"])
+def test_every_overlay_lies_on_top(overlay, tmp_path):
+    files = [str(CONFIGS[0]), str(REPOSITORY / "configs" / f"{overlay}.json")]
+    workflow = ConfigWorkflow(files, logging_file=False, ckpt_dir=str(tmp_path))
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("sampler").steps > 0
