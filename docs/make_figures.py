@@ -30,7 +30,9 @@ INK, BLUE, RED, GREY = "#222222", "#2b6cb0", "#c05621", "#8a8f98"
 def main() -> None:
     """Draw what there is material for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=DOCS.parent / "bundles" / "adni_ddim", help="trained by the demo")
+    parser.add_argument(
+        "--bundle", type=Path, default=DOCS.parent / "bundles" / "adni_ddim", help="trained by the demo"
+    )
     parser.add_argument("--output", type=Path, default=DOCS / "figures")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def main() -> None:
     reverse(bundle, arguments.output / "reverse.png")
     steps(bundle, arguments.output / "steps.png")
     guidance(arguments.bundle / "eval" / "metrics.json", arguments.output / "guidance.png")
-    loss(max((arguments.bundle / "runs").glob("*/metrics.csv")), arguments.output / "loss.png")
+    loss(max((arguments.bundle / "runs").glob("run_*")), arguments.output / "loss.png")
 
 
 def architecture(path: Path) -> None:
@@ -54,7 +56,9 @@ def architecture(path: Path) -> None:
     axes.axis("off")
 
     def box(x: float, y: float, width: float, title: str, text: str, colour: str = BLUE) -> None:
-        patch = FancyBboxPatch((x, y), width, 9, boxstyle="round,pad=0.3,rounding_size=1", fc="white", ec=colour, lw=1.5)
+        patch = FancyBboxPatch(
+            (x, y), width, 9, boxstyle="round,pad=0.3,rounding_size=1", fc="white", ec=colour, lw=1.5
+        )
         axes.add_patch(patch)
         axes.text(x + width / 2, y + 6.2, title, ha="center", va="center", fontsize=10, weight="bold", color=colour)
         axes.text(x + width / 2, y + 2.6, text, ha="center", va="center", fontsize=7.5, color=INK)
@@ -115,13 +119,11 @@ def classes(bundle: Any, path: Path) -> None:
 def reverse(bundle: Any, path: Path) -> None:
     """The noisy image, and the estimate of the clean one, at six moments."""
     values = bundle.covariates.encode([{"diagnosis": "AD", "age": 75}])
-    sampler = Sampler("ddim", steps=50)
-    samples = sampler(bundle.network, bundle.process, bundle.image_shape, [0], values, record=6)
+    shape = bundle.generate(n=1, steps=1).shape[1:]
+    samples = Sampler("ddim", steps=50)(bundle.network, bundle.process, shape, [0], values, record=6)
     rows = torch.cat([torch.cat([s.noisy for s in samples.steps]), torch.cat([s.clean for s in samples.steps])])
     labels = [f"t = {step.t:.1f}" for step in samples.steps]
-    save_png(
-        image_grid(rows, columns=len(labels), row_labels=["noisy", "clean?"], column_labels=labels), path
-    )
+    save_png(image_grid(rows, columns=len(labels), row_labels=["noisy", "clean?"], column_labels=labels), path)
 
 
 def steps(bundle: Any, path: Path) -> None:
@@ -134,28 +136,38 @@ def steps(bundle: Any, path: Path) -> None:
 
 def guidance(metrics: Path, path: Path) -> None:
     """Label fidelity, ventricle effect and spread against the guidance scale, from metrics.json."""
-    rows = json.loads(metrics.read_text())["guidance"]
+    rows = json.loads(metrics.read_text())["generated"]
     scales = [row["guidance"] for row in rows]
     figure = Figure(figsize=(9, 2.8), layout="constrained")
-    panels = (("label_fidelity", "label fidelity"), ("effect_ratio", "ventricle effect"), ("spread_ratio", "spread"))
-    for axes, (key, title) in zip(figure.subplots(1, 3), panels, strict=True):
-        axes.axhspan(0.8 if key == "label_fidelity" else 0.65, 1.2 if key == "label_fidelity" else 1.35, color="#e6f0fa")
+    panels = (
+        ("label fidelity", 0.2, [row["label"]["ratio"] for row in rows]),
+        ("ventricle effect", 0.35, [row["ventricles"]["effect_ratio"] for row in rows]),
+        ("spread within a class", 0.35, [row["ventricles"]["spread_ratio"] for row in rows]),
+    )
+    for axes, (title, band, ratios) in zip(figure.subplots(1, 3), panels, strict=True):
+        values = [ratio["value"] for ratio in ratios]
+        below = [max(0.0, ratio["value"] - ratio["low"]) for ratio in ratios]
+        above = [max(0.0, ratio["high"] - ratio["value"]) for ratio in ratios]
+        axes.axhspan(1 - band, 1 + band, color="#e6f0fa")
         axes.axhline(1, color=GREY, lw=1)
-        axes.plot(scales, [row[key] for row in rows], "o-", color=BLUE)
+        axes.errorbar(scales, values, yerr=(below, above), fmt="o-", color=BLUE, capsize=3)
         axes.set_title(f"{title}, generated / real", fontsize=9)
         axes.set_xlabel("guidance scale")
     figure.savefig(path, dpi=130)
 
 
-def loss(log: Path, path: Path) -> None:
+def loss(run: Path, path: Path) -> None:
     """Training loss, and the validation loss of the averaged weights."""
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    for column, colour, label in (("loss", GREY, "training batches"), ("val_loss", RED, "validation, EMA weights")):
-        points = [(int(row["iteration"]), float(row[column])) for row in rows if row.get(column)]
-        axes.plot(*zip(*points, strict=True), color=colour, marker="o" if column == "val_loss" else "", label=label)
+    curves = (
+        ("metrics.csv", "loss", GREY, "", "training batches"),
+        ("validation.csv", "val_loss", RED, "o", "validation, EMA weights"),
+    )
+    for name, column, colour, marker, label in curves:
+        with (run / name).open(newline="") as file:
+            points = [(int(row["iteration"]), float(row[column])) for row in csv.DictReader(file)]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("mean squared error of v")
