@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import pickle
@@ -74,9 +75,13 @@ def restore(trainer: GenerativeTrainer, state: Mapping[str, Any], where: str = "
         trainer.unwrapped_network.load_state_dict(state["network"])
     except RuntimeError as error:
         raise ValueError(f"{where} is of another network than this run's: {error}") from error
+    rates = _rates(trainer.optimizer)
     trainer.optimizer.load_state_dict(state["optimizer"])
+    if _rates(trainer.optimizer) != rates:
+        kept = _rates(trainer.optimizer)
+        logger.warning("%s: goes on with its learning rate %s, that of this run, %s, is not used", where, kept, rates)
     if trainer.lr_scheduler is not None:
-        trainer.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        _restore_schedule(trainer.lr_scheduler, state["lr_scheduler"], where)
     if trainer.ema is not None:
         trainer.ema.load_state_dict(state["ema"])
     trainer.step.load_state_dict(state["step"])
@@ -87,6 +92,27 @@ def restore(trainer: GenerativeTrainer, state: Mapping[str, Any], where: str = "
     trainer.state.iteration = int(state["iteration"])
     length = trainer.state.epoch_length
     trainer.state.epoch = trainer.state.iteration // length if length else 0
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Return the learning rates as they were set, before any schedule changed them."""
+    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+
+
+def _restore_schedule(schedule: Any, state: Mapping[str, Any], where: str) -> None:
+    """Put ``state`` into ``schedule``, but let a schedule in closed form keep what it was made with.
+
+    A longer run's cosine would otherwise turn at the end of the shorter one, and the learning rate rise again.
+    """
+    arguments = set(inspect.signature(type(schedule)).parameters) - {"optimizer", "last_epoch"}
+    own = {name: value for name, value in vars(schedule).items() if name in arguments and name in state}
+    schedule.load_state_dict(dict(state))
+    if not isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
+        return
+    for name, value in own.items():
+        if name != "lr_lambda" and state[name] != value:
+            logger.warning("%s: its schedule had %s=%r, this run goes on with %r", where, name, state[name], value)
+            setattr(schedule, name, value)
 
 
 def write_checkpoint(trainer: GenerativeTrainer, folder: str | os.PathLike[str]) -> Path:

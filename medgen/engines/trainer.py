@@ -216,6 +216,7 @@ class GenerativeTrainer(SupervisedTrainer):
             "processes": self.step.world_size,
             "amp": self.step.precision.enabled,
             "process": repr(self.process),
+            "batch_size": getattr(self.data_loader, "batch_size", None),
         }
 
     def run(self) -> None:  # type: ignore[override]

@@ -11,8 +11,10 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.handlers import ValidationHandler
-from toy import ToyLoader, ToyNetwork, differing, snapshot, toy_trainer
+from monai.optimizers import WarmupCosineSchedule
+from toy import ToyData, ToyLoader, ToyNetwork, differing, snapshot, toy_trainer
 
+from medgen.data import BatchLoader
 from medgen.engines import GenerativeEvaluator, read_checkpoint
 from medgen.engines.run_directory import checkpoints
 from medgen.handlers import EMA, CheckpointHandler, CsvLogger
@@ -191,6 +193,35 @@ def test_what_makes_the_resume_inexact_is_announced(tmp_path, caplog):
     toy_trainer(tmp_path, epochs=1).run()
     toy_trainer(seed=1).resume(tmp_path)
     assert "seed=0" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["batch size", "learning rate"])
+def test_another_batch_size_or_learning_rate_is_announced(change, tmp_path, caplog):
+    toy_trainer(tmp_path, epochs=1).run()
+    network = ToyNetwork()
+    if change == "batch size":
+        toy_trainer(network=network, train_data_loader=BatchLoader(ToyData(), 3)).resume(tmp_path)
+        assert "batch_size=4, this run has 3" in caplog.text
+    else:
+        toy_trainer(network=network, optimizer=torch.optim.AdamW(network.parameters(), lr=1e-3)).resume(tmp_path)
+        assert "goes on with its learning rate [0.01]" in caplog.text
+
+
+def test_a_longer_run_has_a_longer_cosine(tmp_path, caplog):
+    def run(epochs, steps, **changes):
+        network = ToyNetwork()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        schedule = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=steps)
+        trainer = toy_trainer(epochs=epochs, network=network, optimizer=optimizer, lr_scheduler=schedule, **changes)
+        rates = []
+        trainer.add_event_handler("ITERATION_COMPLETED", lambda _: rates.append(optimizer.param_groups[0]["lr"]))
+        trainer.run()
+        return rates
+
+    assert run(2, 6, run_dir=tmp_path)[-1] == 0
+    longer = run(6, 18, run_dir=tmp_path)
+    assert longer[1:] == pytest.approx(run(6, 18)[13:])  # the rate of the first step is still the checkpoint's
+    assert "t_total=6, this run goes on with 18" in caplog.text
 
 
 def test_nothing_to_resume(tmp_path):
