@@ -16,7 +16,7 @@ from medgen.covariates import Covariates
 from medgen.data.layouts import read_layout
 from medgen.data.simulated import GROUND_TRUTH
 from medgen.data.sources import Item
-from medgen.data.splits import check_disjoint, check_fractions, read_splits, split_subjects, write_splits
+from medgen.data.splits import Splits, check_disjoint, check_fractions, read_splits, split_subjects, write_splits
 from medgen.data.tables import CohortError
 from medgen.data.values import UNKNOWN_LABEL, read_values
 
@@ -219,13 +219,13 @@ class Cohort:
         fractions = dict(FRACTIONS if fractions is None else fractions)
         check_fractions(fractions)
         if file is not None and Path(file).exists():
-            members = read_splits(file, self.subjects, list(fractions), seed)
+            members = read_splits(file, self.subjects, list(fractions), seed, self.fingerprint())
         else:
             members = self._divide(fractions, seed)
             if file is not None:
                 write_splits(file, members, self.split_unit, seed=seed, fractions=fractions, cohort=self.fingerprint())
         home = {subject: name for name, subjects in members.items() for subject in subjects}
-        result: dict[str, list[Record]] = {name: [] for name in fractions}
+        result = Splits({name: [] for name in fractions})
         for record in self.records:
             result[home[record["subject"]]].append(dict(record))
         return result

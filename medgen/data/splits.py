@@ -11,14 +11,21 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.data.tables import CohortError
+from medgen.data.tables import CohortError, nearest
 from medgen.files import write_json
 from medgen.randomness import numpy_generator
 
-__all__ = ["check_disjoint", "read_splits", "split_subjects", "write_splits"]
+__all__ = ["Splits", "check_disjoint", "read_splits", "split_subjects", "write_splits"]
 
 logger = logging.getLogger(__name__)
 FORMAT = "medgen splits 1"
+
+
+class Splits(dict[str, list[Any]]):
+    """Split name to records; a name that is not there is an error that lists those that are."""
+
+    def __missing__(self, name: str) -> list[Any]:
+        raise CohortError(f"splits: no split {name!r}{nearest(str(name), self)}; the fractions name {list(self)}")
 
 
 def split_subjects(
@@ -116,7 +123,11 @@ def write_splits(path: str | os.PathLike[str], splits: Mapping[str, Sequence[str
 
 
 def read_splits(
-    path: str | os.PathLike[str], subjects: Sequence[str], names: Sequence[str], seed: int | None = None
+    path: str | os.PathLike[str],
+    subjects: Sequence[str],
+    names: Sequence[str],
+    seed: int | None = None,
+    cohort: str | None = None,
 ) -> dict[str, list[str]]:
     """Read a split file and compare it with the cohort.
 
@@ -125,6 +136,7 @@ def read_splits(
         subjects: of the cohort.
         names: of the wanted splits.
         seed: of the wanted split; another one in the file is logged, as the file decides.
+        cohort: fingerprint of the cohort; another one in the file is logged: the same subjects, but other data.
 
     Raises:
         CohortError: when the file is no split file, names other splits, puts a subject in two, or lists other subjects
@@ -149,4 +161,6 @@ def read_splits(
         raise CohortError(f"{path}: does not match the cohort: {'; '.join(differences)}; remove the file to split anew")
     if seed is not None and content.get("seed", seed) != seed:
         logger.warning("%s was made with seed %s; it decides, seed %s is not used", path, content["seed"], seed)
+    if cohort is not None and content.get("cohort", cohort) != cohort:
+        logger.warning("%s was made for other images or values of these subjects than the cohort has now", path)
     return {name: sorted(splits[name]) for name in names}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cohort_files import people
+from cohort_files import people, write_rows
 
 from medgen.covariates import Covariates
 from medgen.data import Cohort, CohortError, check_disjoint
@@ -86,6 +86,28 @@ def test_file_decides(bids: Writer, covariates: Covariates, tmp_path: Path, capl
     assert cohort.split(seed=5) != first
     assert cohort.split(seed=5, file=file) == first
     assert "it decides" in caplog.text
+
+
+def test_a_file_made_for_other_data_of_the_same_subjects_is_announced(
+    bids: Writer, covariates: Covariates, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, file = bids(12), tmp_path / "splits.json"
+    Cohort(root, covariates).split(file=file)
+    Cohort(root, covariates).split(file=file)
+    assert caplog.text == ""
+    rows = people(12)
+    rows[3]["Age"] = 91
+    write_rows(root / "participants.tsv", rows)
+    Cohort(root, covariates).split(file=file)
+    assert "other images or values of these subjects" in caplog.text
+
+
+def test_a_split_that_is_not_there_names_those_that_are(bids: Writer, covariates: Covariates) -> None:
+    splits = Cohort(bids(12), covariates).split({"train": 0.5, "test": 0.5})
+    with pytest.raises(CohortError, match=r"no split 'validation'.*\['train', 'test'\]"):
+        splits["validation"]
+    assert "validation" not in splits
+    assert splits.get("validation") is None
 
 
 def test_file_that_does_not_match_the_cohort(bids: Writer, covariates: Covariates, tmp_path: Path) -> None:
