@@ -71,6 +71,12 @@ class BatchLoader:
             raise ValueError(f"rank: expected 0 to {self.world_size - 1}, found {self.rank!r}")
         if len(dataset) == 0:
             raise ValueError("dataset: expected at least one sample, found none")
+        if not shuffle and len(dataset) < self.world_size:
+            # a process without a batch would leave the others waiting for its share of the metric
+            raise ValueError(
+                f"dataset: expected a sample for each of {self.world_size} processes, found {len(dataset)}; "
+                "start fewer processes, or validate on more"
+            )
         balance = _balanced_by(dataset, balance)
         if balance and not shuffle:
             raise ValueError("balance: an ordered pass shows every sample once; use it with shuffle=True")

@@ -61,6 +61,12 @@ def test_batch_names_the_files_of_its_samples() -> None:
     assert batch_names(batch)["filename"] == batch["filename"]  # kept for the private list of skipped samples
 
 
+def test_an_ordered_pass_leaves_no_process_without_a_sample() -> None:
+    assert [indices(list(BatchLoader(memory(2), 4, rank=r, world_size=2, shuffle=False))) for r in (0, 1)] == [[0], [1]]
+    with pytest.raises(ValueError, match="each of 3 processes, found 2"):
+        BatchLoader(memory(2), 4, rank=0, world_size=3, shuffle=False)
+
+
 def test_stream_is_the_epochs_permutations_one_after_the_other() -> None:
     order = indices(take(BatchLoader(memory(10), 4, seed=3), 15))
     epochs = [order[i : i + 10] for i in range(0, 60, 10)]
