@@ -193,7 +193,7 @@ class FeatureClassifier:
         if tuple(images.shape[1:]) != self._shape:
             raise ValueError(f"images: expected (N, {', '.join(map(str, self._shape))}), found {tuple(images.shape)}")
         parts = [
-            function(self._network, part.to(self.device, torch.float32)).double().cpu() for part in images.split(block)
+            function(self._network, part.to(self.device, torch.float32)).cpu().double() for part in images.split(block)
         ]
         result: NDArray[np.float64] = torch.cat(parts).numpy()
         return result

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.bundle_check import nearest
+from medgen.bundles.check import nearest
 from medgen.covariates import Covariates
 from medgen.data.splits import check_disjoint
 from medgen.handlers.manifest import manifest_path, read_manifest

@@ -22,7 +22,7 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
           margin-top: 20px; }
 h2 { font-size: 20px; margin: 0 0 8px; }
 p { margin: 8px 0; max-width: 78ch; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(225px, 1fr)); gap: 14px; margin-top: 20px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 14px; margin-top: 20px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-top: 4px solid var(--soft); border-radius: 12px;
         padding: 14px 16px; }
 .card .question { font-size: 14px; color: var(--soft); }
@@ -109,7 +109,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], marks: Sequence[st
     for index, row in enumerate(rows):
         cells = [escape(cell) for cell in row]
         if marks is not None:
-            cells[-1] = f'<span class="mark {escape(marks[index])}"></span>{cells[-1]}'
+            dot = f'<span class="mark {escape(marks[index])}"></span>' if marks[index] else ""
+            cells[-1] = dot + cells[-1]
         lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'

@@ -112,8 +112,10 @@ def _errorbars(
     value, low, high = (np.array([_or_nan(f[name]) for f in figures]) for name in ("value", "low", "high"))
     errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
     axis.errorbar(at, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, linewidth=1.3, label=label)
-    top = float(np.nanmax(np.append(value, 1.4)))
-    axis.set_ylim(min(0.0, axis.get_ylim()[0], float(np.nanmin(np.append(low, 0)))), max(axis.get_ylim()[1], top))
+    # an interval of a ratio may be very long; the plot shows where the values are
+    most = max(1.6, 1.6 * float(np.nanmax(np.append(value, 1))))
+    low_end, high_end = axis.get_ylim()
+    axis.set_ylim(max(min(low_end, 0), -1), min(max(high_end, 1.4), most))
 
 
 def _violin(axis: Axes, values: NDArray[Any], at: float, colour: str, alpha: float) -> None:

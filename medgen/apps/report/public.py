@@ -14,6 +14,7 @@ from medgen.apps.report.words import (
     headline,
     label_words,
     likeness_words,
+    listed,
     main_row,
     number,
     originality_words,
@@ -142,7 +143,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
 
 def _ventricle_rows(metrics: Mapping[str, Any], found: Mapping[str, Any], add: Any) -> None:
     cohort, labels = metrics["real"]["ventricles"], metrics["settings"]["labels"]
-    unit, adjusted = cohort["unit"], " and ".join(cohort["adjusted_for"]) or "nothing"
+    unit, adjusted = cohort["unit"], listed(cohort["adjusted_for"]) or "nothing"
     add(
         f"Ventricle area, {labels[1]} minus {labels[0]} ({unit}), adjusted for {adjusted}",
         with_interval(found["effect"]),
@@ -156,7 +157,7 @@ def _ventricle_rows(metrics: Mapping[str, Any], found: Mapping[str, Any], add: A
             f"The same against what was put into the simulation ({number(known['effect_ml'])} ml)",
             f"{with_interval(times)} times the known effect",
             f"{with_interval(known['effect'])} {unit} by {number(known['mm2_per_ml'])} {unit} per ml",
-            size_words(times, found["effect"]),
+            size_words(times, found["effect"], "the known one"),
         )
     add(f"Standard deviation within a class ({unit})", with_interval(found["spread"]), with_interval(cohort["spread"]),
         spread_words(found["spread_ratio"]))  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "headline",
     "label_words",
     "likeness_words",
+    "listed",
     "main_row",
     "number",
     "originality_words",
@@ -45,6 +46,11 @@ def with_interval(figure: Figure | None, digits: int = 2) -> str:
     return f"{number(figure['value'], digits)} ({number(figure['low'], digits)} to {number(figure['high'], digits)})"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as in a sentence: "age, sex and slice"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def shown_age(age: float) -> str:
     """An age as it may be published: in whole years, and "90+" above 89."""
     return "90+" if age > AGE_LIMIT else f"{math.floor(age)}"
@@ -74,7 +80,7 @@ def label_words(ratio: Figure, ceiling: Figure, label: str) -> Words:
     return f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such).", "good"
 
 
-def size_words(ratio: Figure, effect: Figure) -> Words:
+def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's") -> Words:
     """Is the effect of the right size?"""
     value = ratio["value"]
     if value is None:
@@ -82,10 +88,10 @@ def size_words(ratio: Figure, effect: Figure) -> Words:
     if effect["low"] is not None and effect["high"] is not None and effect["low"] <= 0 <= effect["high"]:
         return "No effect can be told from none.", "bad"
     if value > SIZE[1]:
-        return "Exaggerated: larger than in the cohort by more than 35 %.", "bad"
+        return f"Exaggerated: larger than {reference} by more than 35 %.", "bad"
     if value < SIZE[0]:
-        return "Too small: smaller than in the cohort by more than 35 %.", "bad"
-    return "Of the right size (within 35 % of the cohort's).", "good"
+        return f"Too small: smaller than {reference} by more than 35 %.", "bad"
+    return f"Of the right size (within 35 % of {reference}).", "good"
 
 
 def spread_words(ratio: Figure) -> Words:
