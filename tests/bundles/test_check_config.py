@@ -7,7 +7,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
 import medgen
-from medgen.bundle_check import accepted_arguments, config_problems, nearest
+from medgen.bundles.check import accepted_arguments, config_problems, nearest
 
 CONFIG = {
     "imports": ["$import medgen"],

@@ -8,7 +8,7 @@ import torch
 from monai.bundle import ConfigParser
 
 import medgen
-from medgen.bundle_cli import bundle_problems, main
+from medgen.bundles.cli import bundle_problems, main
 from medgen.handlers.manifest import write_model
 
 pytestmark = pytest.mark.xdist_group("bundle_loaded")

@@ -7,7 +7,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from sweep import OVERLAYS, REPOSITORY
 
-from medgen.bundle_cli import bundle_problems
+from medgen.bundles.cli import bundle_problems
 
 pytestmark = pytest.mark.xdist_group("bundle_configs")
 SCHEMA = REPOSITORY / "tests" / "metadata.schema.json"
@@ -205,7 +205,7 @@ def test_torchscript_of_the_network_is_the_network(bundle, tiny, tmp_path):
         "ckpt_file": str(tmp_path / "model.pt"),
         "filepath": str(tmp_path / "model.ts"),
     }
-    traced = {"_target_": "medgen.bundle_export.traced", "network": "@network_def"}
+    traced = {"_target_": "medgen.bundles.export.traced", "network": "@network_def"}
     ckpt_export(net_id="traced", traced=traced, **arguments, **network)
     exported = torch.jit.load(tmp_path / "model.ts")
     noisy, t = torch.randn(3, 1, 24, 40), torch.tensor([0.0, 480.0, 999.0])

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.bundle_check import config_problems, sibling_keys
 from medgen.bundles import find_bundle, manifest_of
+from medgen.bundles.check import config_problems, sibling_keys
 from medgen.handlers.manifest import manifest_path, read_manifest
 
 __all__ = ["bundle_problems", "main"]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgen.bundle_check import config_problems, nearest, runnable_parts, sibling_keys, targets
-from medgen.bundle_workflow import (
+from medgen.bundles.check import config_problems, nearest, runnable_parts, sibling_keys, targets
+from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
     end_with_the_cause,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from monai.bundle import ConfigParser
 
-    from medgen.bundle_loaded import LoadedBundle
+    from medgen.bundles.loaded import LoadedBundle
 
 __all__ = [
     "boolean",
@@ -225,7 +225,7 @@ def load(path: str | Path, device: Any = None) -> LoadedBundle:
     Example:
         >>> images = medgen.load("bundles/adni_ddim").generate(diagnosis="AD", age=75, n=16, seed=0)
     """
-    from medgen.bundle_loaded import LoadedBundle
+    from medgen.bundles.loaded import LoadedBundle
 
     return LoadedBundle(path, device)
 
@@ -247,9 +247,3 @@ def find_bundle(path: str | Path) -> Path:
         return root
     nearby = [folder.parents[1].name for folder in root.parent.glob("*/configs/metadata.json")]
     raise FileNotFoundError(f"{path}: found no configs/metadata.json there, so no bundle{nearest(root.name, nearby)}")
-
-
-if __name__ == "__main__":
-    from medgen.bundle_cli import main
-
-    sys.exit(main())

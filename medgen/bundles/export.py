@@ -28,7 +28,7 @@ def traced(network: ConditionalUNet, size: int = 64) -> torch.jit.ScriptModule:
 
     Example (the second line is one argument):
         python -m monai.bundle ckpt_export --net_id traced --traced
-        "{'_target_': 'medgen.bundle_export.traced', 'network': '@network_def'}" --config_file ... --ckpt_file ...
+        "{'_target_': 'medgen.bundles.export.traced', 'network': '@network_def'}" --config_file ... --ckpt_file ...
     """
     if network.context_dim is not None or network.image_channels:
         raise ValueError("traced: this network needs context or an image; only covariates can be exported")

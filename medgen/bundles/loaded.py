@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from medgen.bundle_check import nearest
 from medgen.bundles import adopt_trained, find_bundle, load_trained, manifest_of
+from medgen.bundles.check import nearest
 from medgen.data.requests import GenerationRequests
 
 __all__ = ["LoadedBundle"]

@@ -9,10 +9,10 @@ import torch
 from monai.bundle import ConfigParser
 
 import medgen
-from medgen.bundle_check import config_problems, runnable_parts
+from medgen.bundles.check import config_problems, runnable_parts
 from medgen.handlers import write_model
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "adni_ddim"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "adni_ddim"
 
 
 @pytest.mark.parametrize(
