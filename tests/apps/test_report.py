@@ -139,6 +139,13 @@ def test_label_words(ratio, beginning, mark):
     assert "beyond chance" in words.label_words(figure, _figure(0.55, 0.45), "diagnosis")[0]
 
 
+def test_a_finding_whose_interval_includes_one_may_be_chance():
+    said, mark = words.label_words(_figure(1.5, 0.9, 6.0), _figure(0.7, 0.55), "diagnosis")
+    assert said.startswith("Exaggerated")
+    assert "may be chance" in said
+    assert mark == "warn"
+
+
 def test_words_of_effect_spread_and_originality():
     assert words.size_words(_figure(1.0), _figure(300, 200, 400))[1] == "good"
     assert words.size_words(_figure(1.0), _figure(300, -10, 610)) == ("No effect can be told from none.", "bad")

@@ -18,7 +18,8 @@ def reading(metrics: Mapping[str, Any]) -> str:
     label = metrics["settings"]["label"]
     items = [
         "Label ratio: (AUC of generated images − 0.5) / (AUC of held-out real images − 0.5). 0.8 to 1.2 is faithful; "
-        f"above 1.2 the {label} is exaggerated, which a classifier rewards and a clinician should not.",
+        f"above 1.2 the {label} is exaggerated, which a classifier rewards and a clinician should not. Guidance "
+        "strengthens age as well as the class, which blurs the plain ratio; at equal age, sex and slice it does not.",
         "Effect ratio and spread ratio: difference between the classes, and standard deviation within them, generated "
         "over cohort. Both must be near 1: a generator that shows every patient as the average one has the effect, but "
         "not the spread.",

@@ -14,11 +14,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from medgen.apps.report.words import FAITHFUL, SIZE, headline
+from medgen.apps.report.words import FAITHFUL, SIZE
 
 __all__ = ["guidance_plot", "score_plot", "ventricle_plot"]
 
-REFERENCE, OTHER, INK, GRID, BAND = "#2a7f9e", "#d1603d", "#26323a", "#e3e8eb", "#dff0e4"
+REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
+GRID, BAND = "#e3e8eb", "#dff0e4"
 REAL_ALPHA, GENERATED_ALPHA = 0.35, 0.9
 
 
@@ -28,11 +29,15 @@ def guidance_plot(metrics: Mapping[str, Any]) -> bytes:
     scales = np.array([row["guidance"] for row in rows])
     figure, axes = _figure(3, (10.5, 3.1))
     _band(axes[0], FAITHFUL)
-    _errorbars(axes[0], scales, [row["label"][f"ratio{headline(metrics)}"] for row in rows], INK, None)
+    shift = 0.02 * max(float(np.ptp(scales)), 0.5)
+    _errorbars(axes[0], scales - shift, [row["label"]["ratio"] for row in rows], INK, "slice by slice")
+    _errorbars(
+        axes[0], scales + shift, [row["label"]["ratio_adjusted"] for row in rows], SOFT, "at equal age, sex, slice"
+    )
+    axes[0].legend(frameon=False, fontsize=8)
     axes[0].set_title("Label fidelity\n(AUC − 0.5), generated / real")
     if all(row.get("ventricles") for row in rows):
         _band(axes[1], SIZE)
-        shift = 0.02 * max(float(np.ptp(scales)), 0.5)
         _errorbars(axes[1], scales - shift, [r["ventricles"]["effect_ratio"] for r in rows], OTHER, "effect")
         _errorbars(axes[1], scales + shift, [r["ventricles"]["spread_ratio"] for r in rows], REFERENCE, "spread")
         axes[1].set_title("Ventricle effect and spread\ngenerated / cohort")
@@ -109,13 +114,13 @@ def _band(axis: Axes, limits: tuple[float, float]) -> None:
 def _errorbars(
     axis: Axes, at: NDArray[Any], figures: list[Mapping[str, float | None]], colour: str, label: str | None
 ) -> None:
+    bottom, top = axis.get_ylim()
     value, low, high = (np.array([_or_nan(f[name]) for f in figures]) for name in ("value", "low", "high"))
     errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
     axis.errorbar(at, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, linewidth=1.3, label=label)
     # an interval of a ratio may be very long; the plot shows where the values are
-    most = max(1.6, 1.6 * float(np.nanmax(np.append(value, 1))))
-    low_end, high_end = axis.get_ylim()
-    axis.set_ylim(max(min(low_end, 0), -1), min(max(high_end, 1.4), most))
+    needed = min(1.05 * float(np.nanmax([*high, *value, 1.0])), 1.6 * float(np.nanmax([*value, 1.0])))
+    axis.set_ylim(max(min(bottom, 0, float(np.nanmin([*low, *value, 0.0]))), -1), max(top, needed, 1.4))
 
 
 def _violin(axis: Axes, values: NDArray[Any], at: float, colour: str, alpha: float) -> None:

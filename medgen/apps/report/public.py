@@ -175,7 +175,8 @@ def _guidance(evidence: Evidence) -> str:
             f"{row['guidance']:g}{' (main)' if row['main'] else ''}",
             str(row["per_class"]),
             with_interval(row["label"][f"auc{suffix}"]),
-            with_interval(row["label"][f"ratio{suffix}"]),
+            with_interval(row["label"]["ratio"]),
+            with_interval(row["label"]["ratio_adjusted"]),
         ]
         if metrics["real"]["ventricles"]:
             cells += (
@@ -184,7 +185,7 @@ def _guidance(evidence: Evidence) -> str:
         times = row["likeness"]["frechet_over_floor"]
         cells += ["—" if times is None else f"{number(times, 1)} ×", str(row["evaluations_per_image"])]
         rows.append([*cells, number(row["seconds_per_image"])])
-    head = ["Guidance", "Images a class", "AUC", "Label ratio"]
+    head = ["Guidance", "Images a class", "AUC", "Label ratio", "Label ratio at equal age, sex, slice"]
     head += ["Effect ratio", "Spread ratio"] if metrics["real"]["ventricles"] else []
     head += ["Fréchet / floor", "Network evaluations", "Seconds an image"]
     parts = [

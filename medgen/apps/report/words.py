@@ -74,9 +74,9 @@ def label_words(ratio: Figure, ceiling: Figure, label: str) -> Words:
     if value is None:
         return "Not determined.", "warn"
     if value > FAITHFUL[1]:
-        return f"Exaggerated: the {label} shows more clearly than in real images.", "bad"
+        return _unless_uncertain(ratio, f"Exaggerated: the {label} shows more clearly than in real images.")
     if value < FAITHFUL[0]:
-        return f"Too weak: the {label} shows less than in real images.", "bad"
+        return _unless_uncertain(ratio, f"Too weak: the {label} shows less than in real images.")
     return f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such).", "good"
 
 
@@ -88,9 +88,9 @@ def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's") -
     if effect["low"] is not None and effect["high"] is not None and effect["low"] <= 0 <= effect["high"]:
         return "No effect can be told from none.", "bad"
     if value > SIZE[1]:
-        return f"Exaggerated: larger than {reference} by more than 35 %.", "bad"
+        return _unless_uncertain(ratio, f"Exaggerated: larger than {reference} by more than 35 %.")
     if value < SIZE[0]:
-        return f"Too small: smaller than {reference} by more than 35 %.", "bad"
+        return _unless_uncertain(ratio, f"Too small: smaller than {reference} by more than 35 %.")
     return f"Of the right size (within 35 % of {reference}).", "good"
 
 
@@ -126,6 +126,14 @@ def originality_words(found: Mapping[str, Any]) -> Words:
         percent = f"{100 * found['closer']:.0f} %"
         return f"No near copies, but {percent} lie closer to a training image than 99 % of held-out ones do.", "warn"
     return "No near copies found by pixel correlation. This does not prove privacy.", "good"
+
+
+def _unless_uncertain(ratio: Figure, text: str) -> Words:
+    """A finding, tempered where the interval includes 1."""
+    low, high = ratio["low"], ratio["high"]
+    if low is not None and high is not None and low <= 1 <= high:
+        return f"{text} The interval includes 1, so this may be chance: hold out more subjects.", "warn"
+    return text, "bad"
 
 
 def recommended(metrics: Mapping[str, Any]) -> float | None:
