@@ -49,7 +49,7 @@ class Cohort:
         columns: covariate ("subject" and "session" too) to column, where its name does not say it.
         label_map: found label to declared label, ``{"CN": "NC"}`` or ``{"diagnosis": {"CN": "NC"}}``.
         exclude_labels: found labels whose images are dropped and counted.
-        required: covariates that must be known for every image.
+        required: covariates whose column must be there; single values may be unknown.
         subject_map: CSV with the columns image_id and subject, for slice folders that name images.
         missing: "error" or "drop", for images that are listed but not there.
         folders: "keep" or "merge" the data set's own train and test folders.

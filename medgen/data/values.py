@@ -34,11 +34,11 @@ def read_values(
         columns: covariate to column, where the name does not say it.
         label_map: found label to declared label; by covariate (``{"diagnosis": {"CN": "NC"}}``) or for all.
         exclude_labels: found labels whose images are dropped.
-        required: covariates that must be known for every image.
+        required: covariates whose column must be there, with at least one known value.
 
     Raises:
         CohortError: on undeclared labels (all of them, counted), on text where a number belongs, on a class folder that
-            contradicts the table, and on required covariates that are unknown.
+            contradicts the table, and on required covariates without column or values.
     """
     names = [name for name in covariates.names if name != "slice"]
     _check_arguments(covariates, columns, label_map, required)
@@ -80,10 +80,8 @@ def read_values(
     for label, count in excluded.items():
         source.notices.append(f"dropped {count} image(s) with the excluded label {label!r}")
     for name in required:
-        if lacking := [item.subject for item, values in kept if name in values and _unknown(values[name])]:
-            raise CohortError(
-                f"{where}: the required {name!r} is unknown for {len(lacking)} image(s), first {lacking[0]!r}"
-            )
+        if kept and all(_unknown(values[name]) for _, values in kept):
+            raise CohortError(f"{where}: the required {name!r} is unknown for each of the {len(kept)} images")
     return kept
 
 

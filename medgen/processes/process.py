@@ -63,6 +63,11 @@ def expand_like(coefficient: Tensor, image: Tensor) -> Tensor:
     return coefficient.reshape(coefficient.shape + (1,) * (image.ndim - coefficient.ndim))
 
 
+def logit_normal(uniform: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Turn uniform numbers into logit-normal ones (Esser et al. 2403.03206, section 3.1)."""
+    return torch.sigmoid(mean + std * torch.special.ndtri(as_time(uniform)))
+
+
 class Process(ABC):
     """A Gaussian process from a clean image (t = 0) to noise (t = 1).
 

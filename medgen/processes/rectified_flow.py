@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medgen.processes.options import one_of
-from medgen.processes.process import Process, Relations, Time, as_time
+from medgen.processes.process import Process, Relations, Time, as_time, logit_normal
 
 __all__ = ["RectifiedFlow", "shift_time"]
 
@@ -67,9 +67,7 @@ class RectifiedFlow(Process):
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Return uniform or logit-normal times, shifted."""
-        t = as_time(uniform)
-        if self.times == "logit_normal":
-            t = torch.sigmoid(self.mean + self.std * torch.special.ndtri(t))
+        t = as_time(uniform) if self.times == "uniform" else logit_normal(uniform, self.mean, self.std)
         return shift_time(t, self.shift)
 
     def relations(self, t: Time) -> Relations:

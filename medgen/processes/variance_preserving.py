@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medgen.processes.options import one_of
-from medgen.processes.process import Process, Relations, Time, as_time
+from medgen.processes.process import Process, Relations, Time, as_time, logit_normal
 from medgen.processes.schedules import BETA_RANGES, SCHEDULES, beta_table
 
 __all__ = ["VariancePreserving"]
@@ -37,6 +37,7 @@ class VariancePreserving(Process):
         beta_end: last beta; default 0.02, or 0.012 for "scaled_linear", in the same way.
         betas: an explicit table of betas, instead of ``schedule`` and ``table``.
         alphas_cumprod: an explicit table of alpha², instead of ``schedule`` and ``table``.
+        times: "uniform" or "logit_normal", which trains more often in the middle of the noise levels.
 
     Raises:
         ValueError: for an unknown schedule or prediction, betas outside (0, 1), a table that does not fall, or two
@@ -57,9 +58,11 @@ class VariancePreserving(Process):
         beta_end: float | None = None,
         betas: Sequence[float] | Tensor | None = None,
         alphas_cumprod: Sequence[float] | Tensor | None = None,
+        times: str = "uniform",
     ) -> None:
         self.prediction = one_of("prediction", prediction, ("noise", "clean", "v"))
         self.schedule = one_of("schedule", schedule, tuple(SCHEDULES))
+        self.times = one_of("times", times, ("uniform", "logit_normal"))
         self.beta_start, self.beta_end = beta_start, beta_end
         self._explicit: dict[str, list[float]] = {}
         self._alphas: Tensor | None = None
@@ -144,10 +147,11 @@ class VariancePreserving(Process):
         return (self._position(t) - 1).clamp(min=0)
 
     def training_times(self, uniform: Tensor) -> Tensor:
-        """Return uniform times: ``uniform`` itself, or the entries of the table with equal probability."""
+        """Return uniform or logit-normal times; those of a table are rounded up to its entries."""
+        t = as_time(uniform) if self.times == "uniform" else logit_normal(uniform)
         if self.table is None:
-            return as_time(uniform)
-        return (torch.floor(as_time(uniform) * self.table) + 1) / self.table
+            return t
+        return (torch.floor(t * self.table).clamp(max=self.table - 1) + 1) / self.table
 
     def relations(self, t: Time) -> Relations:
         """Return the relations for noise, clean or v prediction; see :class:`Process`."""
@@ -164,11 +168,12 @@ class VariancePreserving(Process):
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain JSON values."""
         if self._explicit:
-            return {"prediction": self.prediction, **self._explicit}
+            return {"prediction": self.prediction, "times": self.times, **self._explicit}
         return {
             "schedule": self.schedule,
             "prediction": self.prediction,
             "table": self.table,
             "beta_start": self.beta_start,
             "beta_end": self.beta_end,
+            "times": self.times,
         }

@@ -363,13 +363,14 @@ def test_missing_column_is_unknown_with_a_notice_unless_required(bids: Writer) -
         Cohort(bids(2), covariates, required=["cdr"])
 
 
-def test_required_value_that_some_lack(bids: Writer, covariates: Covariates) -> None:
+def test_required_values_may_be_missing_for_some_but_not_for_all(bids: Writer, covariates: Covariates) -> None:
     rows = people(3)
     rows[1]["Age"] = "n/a"
-    root = bids(rows=rows)
-    assert math.isnan(Cohort(root, covariates).records[1]["age"])
-    with pytest.raises(CohortError, match=r"'age' is unknown for 1 image\(s\), first 'sub-01'"):
-        Cohort(root, covariates, required=["age"])
+    assert math.isnan(Cohort(bids(rows=rows), covariates, required=["age"]).records[1]["age"])
+    for row in rows:
+        row["Age"] = "n/a"
+    with pytest.raises(CohortError, match="required 'age' is unknown for each of the 3 images"):
+        Cohort(bids(rows=rows), covariates, required=["age"])
 
 
 @pytest.mark.parametrize(

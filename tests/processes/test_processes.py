@@ -246,6 +246,11 @@ def test_training_times():
     assert float(flow.mean()) == pytest.approx(0.4, abs=1e-3)
     assert float(flow.std()) == pytest.approx(1.3, abs=1e-3)
     assert RectifiedFlow("uniform").training_times(uniform).tolist() == uniform.tolist()
+    middle = torch.logit(VariancePreserving(times="logit_normal").training_times(uniform))
+    assert float(middle.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(middle.std()) == pytest.approx(1, abs=1e-3)
+    entries = VariancePreserving(times="logit_normal", table=1000).training_times(torch.tensor([0.0, 1 - 2**-53]))
+    assert (entries * 1000).tolist() == [1, 1000]
     shifted = RectifiedFlow("uniform", shift=3.0).training_times(uniform)
     torch.testing.assert_close(shifted, 3 * uniform / (1 + 2 * uniform))
     log_sigma = torch.log(EDM().sigma(EDM().training_times(uniform)))
