@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         networks,
         precision,
         processes,
+        progress,
         randomness,
         samplers,
+        spelling,
     )
     from medgen.bundles import load
     from medgen.covariates import Covariates, Range
@@ -47,8 +49,10 @@ __all__ = [
     "networks",
     "precision",
     "processes",
+    "progress",
     "randomness",
     "samplers",
+    "spelling",
 ]
 
 _HOMES = {"Covariates": "medgen.covariates", "Range": "medgen.covariates", "load": "medgen.bundles"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from medgen.spelling import nearest
 
 if TYPE_CHECKING:
     import torch
@@ -160,7 +161,7 @@ class Covariates:
 
     def _known_name(self, name: str) -> str:
         if name not in self._declared:
-            raise ValueError(f"unknown covariate {name!r}{_nearest(name, self._declared)}; declared: {self.names}")
+            raise ValueError(f"unknown covariate {name!r}{nearest(name, self._declared)}; declared: {self.names}")
         return name
 
     def _encode_one(self, name: str, value: Any, where: str) -> float:
@@ -173,7 +174,7 @@ class Covariates:
                 return math.nan
             label = str(value)
             if label not in declared:
-                hint = _nearest(label, declared)
+                hint = nearest(label, declared)
                 raise ValueError(f"{name}: undeclared label {label!r}{place}{hint}; declared: {list(declared)}")
             return float(declared.index(label))
         try:
@@ -206,9 +207,3 @@ def _declaration(name: str, value: Any) -> tuple[str, ...] | Range:
     if len(labels) < 2 or len(set(labels)) != len(labels):
         raise ValueError(f"covariate {name!r}: expected two or more different labels, found {list(value)!r}")
     return labels
-
-
-def _nearest(word: str, choices: Any) -> str:
-    lowered = {str(choice).lower(): str(choice) for choice in choices}
-    match = difflib.get_close_matches(str(word).lower(), list(lowered), n=1)
-    return f" (nearest: {lowered[match[0]]!r})" if match else ""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgen.bundles.check import config_problems, nearest, runnable_parts, sibling_keys, targets
+from medgen.bundles.check import config_problems, runnable_parts, sibling_keys, targets
 from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
@@ -21,6 +21,8 @@ from medgen.bundles.workflow import (
     on_command_line,
     user_error,
 )
+
+from medgen.spelling import nearest
 
 if TYPE_CHECKING:
     import torch

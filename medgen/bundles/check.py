@@ -6,7 +6,6 @@ later the result is not what was asked for. These rules need no data and no netw
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pydoc
@@ -15,10 +14,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgen.spelling import nearest
+
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["accepted_arguments", "config_problems", "nearest", "runnable_parts", "sibling_keys", "targets"]
+__all__ = ["accepted_arguments", "config_problems", "runnable_parts", "sibling_keys", "targets"]
 
 _TARGET = "_target_"
 _OWN_KEYS = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"}
@@ -97,20 +98,6 @@ def _is_own_class(target: str) -> bool:
         return False
     home = importlib.import_module(module)
     return name in home.__all__ and inspect.isclass(getattr(home, name))
-
-
-def nearest(name: str, candidates: Iterable[str], count: int = 3) -> str:
-    """Return ``"; nearest: ..."`` with the candidates spelt most like ``name``, or "" when none is near.
-
-    Candidates may be nested ids (``train::trainer::max_epochs``): both the whole id and its last part are compared.
-    """
-    scores: dict[str, float] = {}
-    for candidate in candidates:
-        pairs = {(name, candidate), (name.rsplit("::", 1)[-1], candidate.rsplit("::", 1)[-1])}
-        scores[candidate] = max(difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio() for a, b in pairs)
-    best = sorted((item for item in scores if scores[item] >= 0.6), key=lambda item: (-scores[item], len(item)))
-    close = [item for item in best if scores[item] >= scores[best[0]] - 0.05][:count]
-    return f"; nearest: {', '.join(close)}" if close else ""
 
 
 def _walk(value: Any, item: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from medgen.bundles import adopt_trained, find_bundle, load_trained, manifest_of
-from medgen.bundles.check import nearest
+from medgen.spelling import nearest
 from medgen.data.requests import GenerationRequests
 
 __all__ = ["LoadedBundle"]

@@ -9,7 +9,8 @@ from medgen.data.layout_bids import read_bids
 from medgen.data.layout_slices import class_folders, read_slices
 from medgen.data.layout_table import path_table, read_path_table
 from medgen.data.sources import EXPECTED, Source, refuse_folder
-from medgen.data.tables import CohortError, nearest
+from medgen.data.tables import CohortError
+from medgen.spelling import nearest
 
 __all__ = ["LAYOUTS", "read_layout"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from medgen.data.tables import nearest
 from medgen.randomness import generator
+from medgen.spelling import nearest
 
 __all__ = ["BatchLoader"]
 

@@ -22,10 +22,10 @@ from typing import Any
 import nibabel
 import numpy as np
 from filelock import FileLock
-from tqdm import tqdm
 
 from medgen.data.simulated_anatomy import Template, load_template, simulate_image
 from medgen.data.simulated_people import Subject, VentricleModel, draw_subjects
+from medgen.progress import progress_bar
 from medgen.randomness import numpy_generator
 
 __all__ = ["cache_dir", "simulated_cohort"]
@@ -153,7 +153,7 @@ def _write(folder: Path, parameters: dict[str, Any], workers: int | None, progre
     volumes: dict[str, float] = {}
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="simulated-cohort") as pool,
-        tqdm(total=len(people), desc="simulated cohort", unit=" subjects", disable=not progress) as bar,
+        progress_bar(show=progress, total=len(people), desc="simulated cohort", unit=" subjects") as bar,
     ):
         jobs = {
             pool.submit(_write_subject, folder, template, person, parameters["seed"], i, spacing): person

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from medgen.covariates import Covariates
 from medgen.data.images import PLANES, foreground_extent, is_picture, normalise, plane_view, read_image, resample
-from medgen.data.tables import CohortError, nearest
+from medgen.data.tables import CohortError
+from medgen.progress import progress_bar
 from medgen.randomness import numpy_generator
+from medgen.spelling import nearest
 
 __all__ = ["SliceDataset"]
 
@@ -201,7 +202,7 @@ class SliceDataset(Dataset):
         threads = max(1, min(workers or len(_processors()), 8, len(data)))
         with ThreadPoolExecutor(threads, thread_name_prefix="slices") as pool:
             jobs = pool.map(load, data)
-            loaded = list(tqdm(jobs, total=len(data), desc="reading images", unit=" images", disable=not progress))
+            loaded = list(progress_bar(jobs, progress, total=len(data), desc="reading images", unit=" images"))
         if problems := [str(item) for item in loaded if isinstance(item, CohortError)]:
             shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
             raise CohortError(f"{len(problems)} of {len(data)} image(s) cannot be used:\n  {shown}")

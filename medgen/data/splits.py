@@ -11,9 +11,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.data.tables import CohortError, nearest
+from medgen.data.tables import CohortError
 from medgen.files import write_json
 from medgen.randomness import numpy_generator
+from medgen.spelling import nearest
 
 __all__ = ["Splits", "check_disjoint", "read_splits", "split_subjects", "write_splits"]
 

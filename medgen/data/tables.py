@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from medgen.spelling import nearest
 
 __all__ = [
     "CohortError",
@@ -17,7 +18,6 @@ __all__ = [
     "find_column",
     "find_path_columns",
     "is_unknown",
-    "nearest",
     "parse_number",
     "read_table",
 ]
@@ -79,13 +79,6 @@ class Table:
 def is_unknown(text: str | None) -> bool:
     """Say whether a cell holds no value: empty, "n/a", "NaN" and the like."""
     return text is None or text.strip().lower() in UNKNOWN
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return `` (nearest: 'name')``, or nothing when no choice is close."""
-    lowered = {choice.lower(): choice for choice in choices}
-    match = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
-    return f" (nearest: {lowered[match[0]]!r})" if match else ""
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:

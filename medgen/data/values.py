@@ -9,7 +9,8 @@ from typing import Any
 
 from medgen.covariates import Covariates
 from medgen.data.sources import Item, Source
-from medgen.data.tables import CohortError, find_column, is_unknown, nearest, parse_number
+from medgen.data.tables import CohortError, find_column, is_unknown, parse_number
+from medgen.spelling import nearest
 
 __all__ = ["UNKNOWN_LABEL", "read_values"]
 

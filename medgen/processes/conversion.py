@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medgen.processes.edm import EDM
-from medgen.processes.options import one_of
 from medgen.processes.process import Process
 from medgen.processes.rectified_flow import RectifiedFlow
 from medgen.processes.variance_preserving import VariancePreserving
+from medgen.spelling import one_of
 
 __all__ = ["from_monai", "process_from_dict"]
 

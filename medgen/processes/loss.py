@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medgen.processes.options import one_of
 from medgen.processes.process import Process, Time, solver_dtype
+from medgen.spelling import one_of
 
 __all__ = ["GenerativeLoss"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medgen.processes.options import one_of
 from medgen.processes.process import Process, Relations, Time, as_time, logit_normal
 from medgen.processes.schedules import BETA_RANGES, SCHEDULES, beta_table
+from medgen.spelling import one_of
 
 __all__ = ["VariancePreserving"]
 

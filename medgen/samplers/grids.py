@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import torch
 
-from medgen.processes.options import one_of
 from medgen.processes.process import Process
+from medgen.spelling import one_of
 
 __all__ = ["SPACINGS", "time_grid"]
 

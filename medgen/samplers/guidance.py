@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medgen.processes.options import one_of
 from medgen.processes.process import Estimate, Process, solver_dtype
 from medgen.samplers.network import covariate_names, dtype_of
+from medgen.spelling import one_of
 
 __all__ = ["GuidedDenoiser", "clip_range", "guidance_scale", "interval_of_times"]
 

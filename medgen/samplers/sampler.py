@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from medgen.precision import Precision
-from medgen.processes.options import one_of
 from medgen.processes.process import Process
+from medgen.progress import progress_bar
 from medgen.samplers.grids import SPACINGS, time_grid
 from medgen.samplers.guidance import GuidedDenoiser, clip_range, guidance_scale, interval_of_times
 from medgen.samplers.network import WatchedDenoiser, device_of, sampling_mode
 from medgen.samplers.noise import SeededNoise
 from medgen.samplers.solvers import SOLVERS, Denoiser, NoiseSource
+from medgen.spelling import one_of
 
 __all__ = ["Sampler", "Samples", "Step"]
 
@@ -215,7 +215,7 @@ class Sampler:
         states: dict[float, list[tuple[Tensor, Tensor]]] = {}
         chunks = [list(seeds[i : i + self.max_batch]) for i in range(0, len(seeds), self.max_batch)]
         evaluations = 0
-        with sampling_mode(network), tqdm(total=self.steps * len(chunks), disable=not progress, unit="step") as bar:
+        with sampling_mode(network), progress_bar(show=progress, total=self.steps * len(chunks), unit="step") as bar:
             for number, chunk in enumerate(chunks):
                 first = number * self.max_batch
                 part = {name: value[first : first + len(chunk)].to(device) for name, value in rows.items()}

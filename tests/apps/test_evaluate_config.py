@@ -87,7 +87,7 @@ def test_a_misspelt_override_is_refused_before_anything_is_read(tmp_path):
     workflow = ConfigWorkflow(str(CONFIGS[0]), logging_file=False, ckpt_dir=str(tmp_path), n_per_clas=4)
     with pytest.raises(RuntimeError) as caught:
         workflow.initialize()
-    assert "n_per_clas: nothing reads this key; nearest: n_per_class" in str(caught.value.__cause__)
+    assert "n_per_clas: nothing reads this key (nearest: 'n_per_class')" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "demo", "multi_gpu"])

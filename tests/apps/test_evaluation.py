@@ -166,7 +166,7 @@ def test_refuses_what_would_make_the_figures_meaningless(world, tmp_path):
     one_class[:, 0] = 0
     with pytest.raises(ValueError, match="test: 0 subjects with diagnosis = 'AD'"):
         evaluation(_with(world, test=_changed(test, covariates=one_class)), PlantedSampler(), tmp_path)
-    with pytest.raises(ValueError, match="nearest: diagnosis"):
+    with pytest.raises(ValueError, match="nearest: 'diagnosis'"):
         evaluated_labels(COVARIATES, "diagnose", None)
     with pytest.raises(ValueError, match="expected two of"):
         evaluated_labels(COVARIATES, "diagnosis", ["NC", "MCI"])

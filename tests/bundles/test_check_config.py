@@ -7,7 +7,8 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
 import medgen
-from medgen.bundles.check import accepted_arguments, config_problems, nearest
+from medgen.bundles.check import accepted_arguments, config_problems
+from medgen.spelling import nearest
 
 CONFIG = {
     "imports": ["$import medgen"],
@@ -47,38 +48,38 @@ def test_a_sound_configuration_passes():
 
 def test_a_misspelt_override_names_the_nested_key_it_resembles():
     (problem,) = problems(max_epoks=1)
-    assert problem == "max_epoks: nothing reads this key; nearest: train::trainer::max_epochs"
+    assert problem == "max_epoks: nothing reads this key (nearest: 'train::trainer::max_epochs')"
 
 
 def test_a_misspelt_top_level_key_names_its_neighbour():
     (problem,) = problems(dataset_dirr="x")
-    assert "nearest: dataset_dir" in problem
+    assert "nearest: 'dataset_dir'" in problem
 
 
 def test_an_unknown_constructor_argument_is_named_with_the_nearest_one():
     (problem,) = problems(train__optimizer__weight_dekay=0.1)
     assert problem == (
-        "train::optimizer::weight_dekay: torch.optim.SGD has no argument 'weight_dekay'; nearest: weight_decay"
+        "train::optimizer::weight_dekay: torch.optim.SGD has no argument 'weight_dekay' (nearest: 'weight_decay')"
     )
 
 
 def test_a_key_that_no_part_of_a_section_reads_is_refused():
     (problem,) = problems(train__widht=4)
-    assert problem == "train::widht: nothing reads this key; nearest: train::width"
+    assert problem == "train::widht: nothing reads this key (nearest: 'train::width')"
 
 
 def test_undefined_references_are_found_before_they_are_needed():
     problem, *_ = problems(train__trainer__note="@textt")
-    assert problem.startswith("train::trainer::note: refers to @textt, which is not defined; nearest: text")
+    assert problem.startswith("train::trainer::note: refers to @textt, which is not defined (nearest: 'text')")
 
 
 def test_a_target_that_does_not_exist_names_the_nearest():
     found = problems(train__inferer={"_target_": "medgen.randomness.seed_form"})
     assert found == [
-        "train::inferer::_target_: cannot find medgen.randomness.seed_form; nearest: seed_from",
+        "train::inferer::_target_: cannot find medgen.randomness.seed_form (nearest: 'seed_from')",
     ]
     (found,) = problems(train__inferer={"_target_": "SimpleInfererr"})
-    assert "cannot find SimpleInfererr; nearest: SimpleInferer" in found
+    assert "cannot find SimpleInfererr (nearest: 'SimpleInferer')" in found
 
 
 def test_monais_own_keys_and_tracking_are_not_refused():

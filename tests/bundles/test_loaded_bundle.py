@@ -75,8 +75,8 @@ def test_settings_change_the_sampling(loaded):
     ("values", "message"),
     [
         ({"diagnosis": "MCI"}, "undeclared label 'MCI'"),
-        ({"diagnosys": "AD"}, "diagnosys: is neither a covariate .*nearest: diagnosis"),
-        ({"stepps": 3}, "stepps: is neither.*nearest: steps"),
+        ({"diagnosys": "AD"}, "diagnosys: is neither a covariate .*nearest: 'diagnosis'"),
+        ({"stepps": 3}, "stepps: is neither.*nearest: 'steps'"),
         ({"network_def": {}}, "network_def: is neither"),
         ({"age": 10}, "outside 18 to 100 years"),
     ],
@@ -110,7 +110,7 @@ def test_check_names_what_is_wrong(small_bundle, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "LICENSE: missing" in text
     assert "SHA-256" in text
-    assert "max_iteration: nothing reads this key; nearest: max_iterations" in text
+    assert "max_iteration: nothing reads this key (nearest: 'max_iterations')" in text
     with pytest.raises(ValueError, match="SHA-256"):
         medgen.load(root)
 
@@ -131,5 +131,5 @@ def test_weights_of_another_network_are_refused(small_bundle, tmp_path):
 
 
 def test_a_folder_that_is_no_bundle_names_the_nearest(small_bundle):
-    with pytest.raises(FileNotFoundError, match=r"so no bundle; nearest: adni_ddim"):
+    with pytest.raises(FileNotFoundError, match=r"so no bundle \(nearest: 'adni_ddim'\)"):
         medgen.load(small_bundle.parent / "adni_dim")

@@ -129,7 +129,7 @@ def test_a_misspelt_flag_ends_the_command_with_the_nearest_key(bundle, tiny, tmp
     places = {"output_dir": tmp_path / "runs", "max_epoks": 1}
     text = finish(start("run", cwd=bundle, config_file="configs/train.json", **tiny, **places), code=1)
     assert (
-        text.strip().splitlines()[-1].endswith("max_epoks: nothing reads this key; nearest: train::trainer::max_epochs")
+        text.strip().splitlines()[-1].endswith("max_epoks: nothing reads this key (nearest: 'train::trainer::max_epochs')")
     )
     assert "Traceback" not in text
     assert not (tmp_path / "runs").exists()

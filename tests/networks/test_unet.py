@@ -106,3 +106,19 @@ def test_checkpointing_changes_memory_not_numbers():
 def test_shapes_that_do_not_fit_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(network(), torch.randn(2, 1, 16, 16))
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager_with_nan_covariates():
+    model, noisy = network().train(), torch.randn(2, 1, 13, 18)
+    values, t = torch.tensor([[1.0, NAN], [NAN, 64.2]]), torch.tensor([3.0, 900.0])
+    compiled = torch.compile(model, backend="aot_eager")
+    eager = model(noisy, t, values)
+    eager.square().mean().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    output = compiled(noisy, t, values)
+    output.square().mean().backward()
+    assert torch.allclose(output, eager, atol=1e-5)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-5)

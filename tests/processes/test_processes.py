@@ -330,7 +330,7 @@ def test_from_monai_tables_and_refusals():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VariancePreserving("cosin"), "did you mean 'cosine'"),
+        (lambda: VariancePreserving("cosin"), "nearest: 'cosine'"),
         (lambda: VariancePreserving(prediction="velocity"), "prediction is 'velocity'"),
         (lambda: VariancePreserving(table=0), "table must be"),
         (lambda: VariancePreserving("cosine", beta_start=0.1), "cosine schedule takes no"),
@@ -341,13 +341,13 @@ def test_from_monai_tables_and_refusals():
         (lambda: VariancePreserving(betas=[[0.1]]), "list of numbers"),
         (lambda: VariancePreserving(betas=[0.1, 0.2], table=3), "has 2 values"),
         (lambda: VariancePreserving(betas=[0.1, 0.2], beta_end=0.3), "explicit table"),
-        (lambda: RectifiedFlow("logit-normal"), "did you mean 'logit_normal'"),
+        (lambda: RectifiedFlow("logit-normal"), "nearest: 'logit_normal'"),
         (lambda: RectifiedFlow(std=0.0), "std must be positive"),
         (lambda: RectifiedFlow(shift=-1.0), "shift must be positive"),
         (lambda: EDM(sigma_min=90.0), "sigma_min < sigma_max"),
         (lambda: EDM(sigma_data=0.0), "sigma_data must be positive"),
-        (lambda: process_from_dict({"_target_": "medgen.processes.EDN"}), "did you mean 'EDM'"),
-        (lambda: process_from_dict({"_target_": "EDM", "sigma_dat": 1.0}), "did you mean 'sigma_data'"),
+        (lambda: process_from_dict({"_target_": "medgen.processes.EDN"}), "nearest: 'EDM'"),
+        (lambda: process_from_dict({"_target_": "EDM", "sigma_dat": 1.0}), "nearest: 'sigma_data'"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -59,7 +59,7 @@ def test_trailing_and_leading_are_table_2_of_lin_et_al():
         ((RectifiedFlow(), 0), "steps must be an integer of at least 1"),
         ((RectifiedFlow(), 2.5), "steps must be an integer of at least 1"),
         ((RectifiedFlow(), True), "steps must be an integer of at least 1"),
-        ((RectifiedFlow(), 5, "uniforn"), "did you mean 'uniform'"),
+        ((RectifiedFlow(), 5, "uniforn"), "nearest: 'uniform'"),
         ((RectifiedFlow(), 5, "trailing"), "needs a process with a table"),
         ((TABLE, 1001), "too many"),
         ((TABLE, 1001, "leading"), "too many"),

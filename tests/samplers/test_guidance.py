@@ -176,7 +176,7 @@ def test_names_are_found_behind_a_wrapper(network, noisy):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"guidance": {"diagnosys": 2.0}}, "did you mean 'diagnosis'"),
+        ({"guidance": {"diagnosys": 2.0}}, "nearest: 'diagnosis'"),
         ({"guidance": {}}, "empty dict"),
         ({"guidance": {"age": "2"}}, "guidance 'age' must be a number"),
         ({"guidance": "2"}, "guidance must be a number"),
@@ -188,7 +188,7 @@ def test_names_are_found_behind_a_wrapper(network, noisy):
         ({"interval": (0.8, 0.2)}, "reversed"),
         ({"interval": (0.2, 1.2)}, r"within \[0, 1\]"),
         ({"interval": (0.2,)}, r"within \[0, 1\]"),
-        ({"drop": ("covariate",)}, "did you mean 'covariates'"),
+        ({"drop": ("covariate",)}, "nearest: 'covariates'"),
         ({"clip": -1.0}, "clip must be"),
         ({"clip": (1.0, -1.0)}, "low < high"),
     ],

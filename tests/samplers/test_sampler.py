@@ -269,13 +269,13 @@ def test_description_rebuilds_the_sampler():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "ddimm"}, "did you mean 'ddim'"),
+        ({"solver": "ddimm"}, "nearest: 'ddim'"),
         ({"steps": 0}, "steps must be an integer of at least 1, found 0"),
         ({"steps": 2.0}, "steps must be an integer"),
         ({"max_batch": 0}, "max_batch must be"),
         ({"eta": 0.5, "solver": "euler"}, "only 'ddim' takes one; the solver is 'euler'"),
         ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
-        ({"spacing": "kerras"}, "did you mean 'karras'"),
+        ({"spacing": "kerras"}, "nearest: 'karras'"),
         ({"guidance_interval": (0.9, 0.1)}, "reversed"),
         ({"guidance": "high"}, "guidance must be a number"),
         ({"amp": "yes"}, "amp must be"),
@@ -307,5 +307,5 @@ def test_bad_calls(network, covariates, options, message):
 
 
 def test_guidance_on_a_covariate_the_network_does_not_declare(network, covariates):
-    with pytest.raises(ValueError, match="did you mean 'diagnosis'"):
+    with pytest.raises(ValueError, match="nearest: 'diagnosis'"):
         Sampler(guidance={"diagnose": 2.0})(network, RectifiedFlow(), SHAPE, SEEDS, covariates)

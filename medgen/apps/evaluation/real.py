@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.bundles.check import nearest
 from medgen.covariates import Covariates
 from medgen.data.splits import check_disjoint
 from medgen.handlers.manifest import manifest_path, read_manifest
 from medgen.randomness import numpy_generator
+from medgen.spelling import nearest
 
 __all__ = ["RealImages", "adjustment_columns", "check_splits", "draw_profiles", "evaluated_labels", "training_splits"]
 
