@@ -99,7 +99,8 @@ def forward(bundle: Any, path: Path) -> None:
     """One simulated brain at rising t."""
     root = simulated_cohort(subjects=8, progress=False)
     cohort = Cohort(root, bundle.covariates)
-    dataset = SliceDataset(cohort.records[:1], covariates=bundle.covariates, image_size=128, slices=1, progress=False)
+    options = {"image_size": 128, "slices": 1, "progress": False}
+    dataset = SliceDataset(cohort.records[:1], covariates=bundle.covariates, slice_range=(0.55, 0.6), **options)
     clean = dataset.images[:1].float()
     noise = torch.randn(clean.shape, generator=generator("figure", 0))
     times = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -112,7 +113,7 @@ def forward(bundle: Any, path: Path) -> None:
 
 def classes(bundle: Any, path: Path) -> None:
     """The same seeds as NC and as AD."""
-    images = bundle.generate(n=8, seed=0, diagnosis=["NC", "AD"], age=75, slice=0.5)
+    images = bundle.generate(n=8, seed=0, diagnosis=["NC", "AD"], age=75, slice=0.58)
     save_png(image_grid(images, columns=8, row_labels=["NC", "AD"]), path, {"Seed": 0, "Age": 75})
 
 
