@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,9 +171,25 @@ def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> N
             changed.append(key)
         elif key in _MODEL:
             raise ValueError(f"{key}: was overridden, but {weights} was trained with {json.dumps(trained[key])}")
+    for name in unobserved_covariates(trained, parser.get()):
+        parser[name] = None
+        changed.append(name)
     if changed:
         logger.info("%s was not trained with the bundle's defaults: using its %s", weights, ", ".join(changed))
         parser.parse(reset=True)
+
+
+def unobserved_covariates(trained: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name the wanted covariates that training data never showed, with a warning: images cannot carry them.
+
+    Args:
+        trained: settings of the training run; "unobserved" lists the covariates.
+        wanted: values to generate by covariate.
+    """
+    found = [name for name in trained.get("unobserved") or () if wanted.get(name) is not None]
+    for name in found:
+        logger.warning("%s was unknown for every training image, so it is left unknown, not %r", name, wanted[name])
+    return found
 
 
 def manifest_of(weights: str | Path) -> dict[str, Any]:

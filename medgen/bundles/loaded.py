@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from medgen.bundles import adopt_trained, find_bundle, load_trained, manifest_of
+from medgen.bundles import adopt_trained, find_bundle, load_trained, manifest_of, unobserved_covariates
 from medgen.spelling import nearest
 from medgen.data.requests import GenerationRequests
 
@@ -85,8 +85,15 @@ class LoadedBundle:
         parser["progress"] = progress
         parser["process"] = self.process
         wanted = {name: values[name] for name in self.covariates if name in values}
+        for name in unobserved_covariates(self.manifest.get("config") or {}, wanted):
+            del wanted[name]
         requests = GenerationRequests(self.covariates, n=n, seed=seed, **wanted).batch()
-        inferer = parser.get_parsed_content("inferer")
+        try:
+            inferer = parser.get_parsed_content("inferer")
+        except RuntimeError as error:  # MONAI hides what a component said behind what it was
+            if isinstance(error.__cause__, (TypeError, ValueError)):
+                raise ValueError(str(error.__cause__)) from error
+            raise
         with torch.inference_mode():
             images = inferer(requests["seed"], self.network, covariates=requests["covariates"])
         return images.clamp(-1, 1)

@@ -142,6 +142,12 @@ class SliceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.subjects)
 
+    @property
+    def unobserved(self) -> list[str]:
+        """Names of the covariates that are unknown for every slice: nothing can be learned about them."""
+        unknown = self.covariates.isnan().all(dim=0).tolist()
+        return [name for name, missing in zip(self.declared.names, unknown, strict=True) if missing]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {
             "image": self.images[index].float(),

@@ -159,7 +159,11 @@ def read_splits(
             if which:
                 shown = ", ".join(sorted(which)[:3]) + (", ..." if len(which) > 3 else "")
                 differences.append(f"{len(which)} subject(s) {what} ({shown})")
-        raise CohortError(f"{path}: does not match the cohort: {'; '.join(differences)}; remove the file to split anew")
+        raise CohortError(
+            f"{path}: does not match the cohort: {'; '.join(differences)}; "
+            "it keeps training subjects out of the other splits: give the dataset_dir that it was made for, or start a "
+            "new run"
+        )
     if seed is not None and content.get("seed", seed) != seed:
         logger.warning("%s was made with seed %s; it decides, seed %s is not used", path, content["seed"], seed)
     if cohort is not None and content.get("cohort", cohort) != cohort:

@@ -8,6 +8,7 @@ import torch
 from monai.bundle import ConfigParser
 
 import medgen
+from medgen.bundles import adopt_trained
 from medgen.bundles.cli import bundle_problems, main
 from medgen.handlers.manifest import write_model
 
@@ -133,3 +134,26 @@ def test_weights_of_another_network_are_refused(small_bundle, tmp_path):
 def test_a_folder_that_is_no_bundle_names_the_nearest(small_bundle):
     with pytest.raises(FileNotFoundError, match=r"so no bundle \(nearest: 'adni_ddim'\)"):
         medgen.load(small_bundle.parent / "adni_dim")
+
+
+def test_a_covariate_that_training_never_saw_is_left_unknown_with_a_warning(small_bundle, tmp_path, caplog):
+    root = tmp_path / "adni_ddim"
+    shutil.copytree(small_bundle, root)
+    manifest = json.loads((root / "models" / "manifest.json").read_text())
+    manifest["config"]["unobserved"] = ["age", "sex"]
+    (root / "models" / "manifest.json").write_text(json.dumps(manifest))
+    bundle = medgen.load(root, device="cpu")
+    with caplog.at_level("WARNING"):
+        asked = bundle.generate(n=1, steps=1, diagnosis="AD", age=75)
+    assert "age was unknown for every training image" in caplog.text
+    assert torch.equal(asked, bundle.generate(n=1, steps=1, diagnosis="AD"))
+    parser = ConfigParser.load_config_file(root / "configs" / "inference.json")
+    parser = ConfigParser(parser | {"age": 75, "sex": "F"})
+    adopt_trained(parser, root / "models" / "model.pt", root / "configs")
+    assert (parser["age"], parser["sex"], parser["diagnosis"]) == (None, None, ["NC", "AD"])
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"steps": 0}, "steps"), ({"guidance": "x"}, "guidance")])
+def test_a_bad_setting_says_what_is_wrong_with_it(loaded, setting, message):
+    with pytest.raises(ValueError, match=message):
+        loaded.generate(n=1, **setting)

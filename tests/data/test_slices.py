@@ -79,6 +79,7 @@ def test_positions_run_over_the_object_and_reach_the_covariates(tmp_path: Path, 
     assert torch.all(brightness[1:] >= brightness[:-1])  # from inferior to superior
     narrow = SliceDataset([record], covariates=covariates, image_size=16, slice_range=(0.4, 0.6), progress=False)
     assert narrow.positions.tolist() == pytest.approx([0.4, 0.5, 0.6])
+    assert dataset.unobserved == ["sex"]
 
 
 def test_chosen_slices_are_spread_and_repeatable(small_cohort: Path, covariates: Covariates) -> None:
