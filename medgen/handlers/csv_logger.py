@@ -13,7 +13,7 @@ from ignite.engine import Events
 from medgen.files import write_text
 from medgen.handlers.periodic import Periodic, Window
 
-__all__ = ["CsvLogger", "keep_rows", "read_csv", "training_row"]
+__all__ = ["CsvLogger", "ScalarLogger", "keep_rows", "read_csv", "training_row"]
 
 
 def training_row(engine: Any, window: Window) -> dict[str, float]:
@@ -40,13 +40,11 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
 
 
-class CsvLogger(Periodic):
-    """Write ``metrics.csv`` (training, a row per interval) and ``validation.csv`` (a row per validation).
-
-    When a run is resumed, rows later than its checkpoint are dropped: they come again.
+class ScalarLogger(Periodic):
+    """What the loggers of a run share: means over an interval of training, and the metrics of a validator.
 
     Args:
-        interval: iterations per row.
+        interval: iterations per row or point.
         validator: the evaluator whose metrics to write; None = none.
         run_dir: where to write; by default the trainer's ``run_dir``.
     """
@@ -65,6 +63,29 @@ class CsvLogger(Periodic):
         if self.validator is not None:
             self.validator.add_event_handler(Events.COMPLETED, self._validated, engine)
 
+    def _started(self, engine: Any) -> None:
+        super()._started(engine)
+        self._window.clear()
+
+    def _validated(self, validator: Any, engine: Any) -> None:
+        numbers = {name: float(v) for name, v in validator.state.metrics.items() if isinstance(v, (int, float))}
+        self.write_validation(engine, numbers)
+
+    def write_validation(self, engine: Any, numbers: dict[str, float]) -> None:
+        """Write the metrics of a validation; by default nothing."""
+
+
+class CsvLogger(ScalarLogger):
+    """Write ``metrics.csv`` (training, a row per interval) and ``validation.csv`` (a row per validation).
+
+    When a run is resumed, rows later than its checkpoint are dropped: they come again.
+
+    Args:
+        interval: iterations per row.
+        validator: the evaluator whose metrics to write; None = none.
+        run_dir: where to write; by default the trainer's ``run_dir``.
+    """
+
     def write(self, engine: Any) -> None:
         """Append a row to ``metrics.csv``."""
         self._append("metrics.csv", training_row(engine, self._window))
@@ -72,12 +93,11 @@ class CsvLogger(Periodic):
 
     def _started(self, engine: Any) -> None:
         super()._started(engine)
-        self._window.clear()
         for name in ("metrics.csv", "validation.csv"):
             keep_rows(self.folder / name, engine.state.iteration)
 
-    def _validated(self, validator: Any, engine: Any) -> None:
-        numbers = {k: float(v) for k, v in validator.state.metrics.items() if isinstance(v, (int, float))}
+    def write_validation(self, engine: Any, numbers: dict[str, float]) -> None:
+        """Append a row to ``validation.csv``."""
         self._append("validation.csv", {"iteration": engine.state.iteration, "epoch": engine.state.epoch} | numbers)
 
     def _append(self, name: str, row: dict[str, float]) -> None:

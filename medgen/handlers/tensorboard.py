@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ignite.engine import Events
 
-from medgen.handlers.csv_logger import training_row
-from medgen.handlers.periodic import Periodic, Window
+from medgen.handlers.csv_logger import ScalarLogger, training_row
 
 __all__ = ["TensorBoardLogger"]
 
 
-class TensorBoardLogger(Periodic):
+class TensorBoardLogger(ScalarLogger):
     """Write scalars, and no image, to ``run_dir/tensorboard``.
 
     MONAI's ``TensorBoardStatsHandler`` works with medgen's engines too; this one opens its file when training starts
@@ -25,21 +23,12 @@ class TensorBoardLogger(Periodic):
         run_dir: where to write; by default the trainer's ``run_dir``.
     """
 
-    def __init__(
-        self, interval: int = 50, validator: Any = None, run_dir: str | os.PathLike[str] | None = None
-    ) -> None:
-        super().__init__(interval, run_dir)
-        self.validator = validator
-        self._window = Window()
-        self._writer: Any = None
+    _writer: Any = None
 
     def listen(self, engine: Any) -> None:
         """Register with the events of the trainer and of the validator."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._window.add)
         super().listen(engine)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        if self.validator is not None:
-            self.validator.add_event_handler(Events.COMPLETED, self._validated, engine)
 
     def write(self, engine: Any) -> None:
         """Write one point of every scalar."""
@@ -51,12 +40,11 @@ class TensorBoardLogger(Periodic):
         from torch.utils.tensorboard import SummaryWriter
 
         super()._started(engine)
-        self._window.clear()
         first = engine.state.iteration
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first + 1 if first else None)
 
-    def _validated(self, validator: Any, engine: Any) -> None:
-        numbers = {name: value for name, value in validator.state.metrics.items() if isinstance(value, (int, float))}
+    def write_validation(self, engine: Any, numbers: dict[str, float]) -> None:
+        """Write one point of every metric of a validation."""
         self._scalars("validation", numbers, engine.state.iteration)
 
     def _scalars(self, group: str, values: dict[str, float], iteration: int) -> None:
