@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         bundles,
         covariates,
         data,
+        dicom,
         engines,
         handlers,
         inferers,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         randomness,
         samplers,
         spelling,
+        transforms,
     )
     from medgen.bundles import load
     from medgen.covariates import Covariates, Range
@@ -40,6 +42,7 @@ __all__ = [
     "bundles",
     "covariates",
     "data",
+    "dicom",
     "engines",
     "handlers",
     "inferers",
@@ -53,6 +56,7 @@ __all__ = [
     "randomness",
     "samplers",
     "spelling",
+    "transforms",
 ]
 
 _HOMES = {"Covariates": "medgen.covariates", "Range": "medgen.covariates", "load": "medgen.bundles"}
