@@ -30,8 +30,8 @@ def atomic_write(path: str | os.PathLike[str], permissions: int | None = None) -
         permissions: file mode such as ``0o600``; by default what the process's umask leaves of ``0o666``.
 
     Example:
-        >>> with atomic_write("model.pt") as temporary:
-        ...     torch.save(weights, temporary)
+        >>> with atomic_write("note.txt") as temporary:
+        ...     _ = temporary.write_text("whole or not at all")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

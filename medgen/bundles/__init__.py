@@ -241,7 +241,7 @@ def load(path: str | Path, device: Any = None) -> LoadedBundle:
         ValueError: when the weights are damaged.
 
     Example:
-        >>> images = medgen.load("bundles/adni_ddim").generate(diagnosis="AD", age=75, n=16, seed=0)
+        >>> images = load("bundles/adni_ddim").generate(diagnosis="AD", age=75, n=16, seed=0)  # doctest: +SKIP
     """
     from medgen.bundles.loaded import LoadedBundle
 

@@ -75,7 +75,8 @@ class LoadedBundle:
             ValueError: for an unknown name, label, number or setting, naming the nearest valid one.
 
         Example:
-            >>> medgen.load("bundles/adni_ddim").generate(diagnosis="AD", age=75, n=16, seed=0).shape
+            >>> bundle = LoadedBundle("bundles/adni_ddim")  # doctest: +SKIP
+            >>> bundle.generate(diagnosis="AD", age=75, n=16, seed=0).shape  # doctest: +SKIP
             torch.Size([16, 1, 128, 128])
         """
         settings = {name: value for name, value in values.items() if name not in self.covariates}

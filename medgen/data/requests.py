@@ -48,6 +48,7 @@ class GenerationRequests(Dataset):
         ValueError: for a covariate, label or number outside the declaration, naming the nearest valid one.
 
     Example:
+        >>> covariates = Covariates(diagnosis=["NC", "AD"], age={"low": 18, "high": 100})
         >>> requests = GenerationRequests(covariates, n=4, seed=0, diagnosis=["NC", "AD"], age=75)
         >>> len(requests), requests.conditions
         (8, [{'diagnosis': 'NC', 'age': 75.0}, {'diagnosis': 'AD', 'age': 75.0}])

@@ -45,9 +45,13 @@ class FeatureClassifier:
         amp: bfloat16 autocast in training; "auto" is yes on CUDA, no on CPU.
 
     Example:
-        >>> classifier = FeatureClassifier(epochs=2)  # doctest: +SKIP
-        >>> classifier.fit(images, labels, subjects, other_images, other_labels, other_subjects)  # doctest: +SKIP
-        >>> classifier.scores(generated)  # doctest: +SKIP
+        >>> labels = torch.tensor([0, 1] * 8)
+        >>> images = torch.rand(16, 1, 16, 16) * 0.1 + labels[:, None, None, None]
+        >>> people = [f"person {i}" for i in range(16)]
+        >>> classifier = FeatureClassifier(epochs=1)
+        >>> _ = classifier.fit(images[:12], labels[:12], people[:12], images[12:], labels[12:], people[12:])
+        >>> classifier.scores(images[:2]).shape
+        (2,)
     """
 
     def __init__(
