@@ -213,23 +213,25 @@ def plane_view(volume: torch.Tensor, plane: str) -> torch.Tensor:
 
 
 def resample(image: torch.Tensor, centre: Sequence[float], step: Sequence[float], size: Sequence[int]) -> torch.Tensor:
-    """Resample pictures with Keys' cubic kernel (a = -0.5), widened where pixels grow, so that nothing aliases.
+    """Resample pictures or volumes with Keys' cubic kernel (a = -0.5), widened where pixels grow against aliasing.
 
     R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), eq. 15.
 
     Args:
-        image: (..., H, W), zero outside.
-        centre: row and column that become the middle of the result, in pixels of ``image``.
-        step: size of a new pixel in old ones, for rows and columns.
-        size: rows and columns of the result.
+        image: (..., H, W), or (..., X, Y, Z) where three numbers are given below; zero outside.
+        centre: row and column (x, y and z) that become the middle of the result, in pixels of ``image``.
+        step: size of a new pixel in old ones, for rows and columns (x, y and z).
+        size: rows and columns (x, y and z) of the result.
 
     Returns:
         float32 (..., *size).
     """
-    rows, columns = (
-        _weights(n, float(c), float(s), int(m)) for n, c, s, m in zip(image.shape[-2:], centre, step, size, strict=True)
-    )
-    return rows @ image.float() @ columns.T
+    counts = image.shape[-len(size) :]
+    weights = [_weights(n, float(c), float(s), int(m)) for n, c, s, m in zip(counts, centre, step, size, strict=True)]
+    result = weights[-2] @ image.float() @ weights[-1].T
+    for axis, matrix in enumerate(weights[:-2], start=-len(size)):
+        result = (result.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+    return result
 
 
 def _weights(count: int, centre: float, step: float, size: int) -> torch.Tensor:
