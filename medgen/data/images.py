@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -20,6 +20,8 @@ from monai.utils.misc import ImageMetaKey
 from numpy.typing import NDArray
 from PIL import Image
 
+from medgen.data.guard import ImageFileError, check_allocation, check_values, open_regular
+from medgen.data.nifti import NIFTI_SUFFIXES, read_nifti
 from medgen.data.tables import CohortError
 
 __all__ = [
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".img", ".hdr", ".mgh", ".mgz")  # NIfTI, Analyze, FreeSurfer
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # no other decoder is tried, whatever a file turns out to be
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -58,16 +60,19 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
         float32 (C, X, Y, Z) with its affine, or (C, H, W) for a picture, row 0 at the top.
 
     Raises:
-        CohortError: naming the file and what is wrong with it.
+        ImageFileError: naming the file and what is wrong with it.
+        CohortError: the files do not fit together, or not what is wanted.
     """
     files = [paths] if isinstance(paths, str) else list(paths)
     loaded: list[Any] = []
     for file in files:
         try:
             loaded.append(_read_picture(file, channels) if is_picture(file) else _read_volume(file))
+        except ImageFileError:
+            raise
         except Exception as error:  # readers raise whatever their format's library raises
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise CohortError(f"{file}: cannot be read as an image ({reason})") from error
+            raise ImageFileError(file, f"cannot be read as an image ({reason})") from error
     first = loaded[0]
     if not is_picture(files[0]):
         for i, other in enumerate(loaded[1:], start=1):
@@ -84,29 +89,33 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
 
 
 def _read_picture(file: str, channels: int | None) -> MetaTensor:
-    with Image.open(file) as picture:
-        array = np.asarray(picture.convert("RGB" if channels == 3 else "L"), dtype=np.float32)
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)))
+    with open_regular(file) as stream, Image.open(stream, formats=PICTURE_FORMATS) as picture:
+        colours = 3 if channels == 3 else 1
+        stored = os.fstat(stream.fileno()).st_size
+        check_allocation(file, (picture.height, picture.width, colours), "float32", stored, compressed=True)
+        if picture.format == "TIFF" and (pages := getattr(picture, "n_frames", 1)) > 1:
+            raise ImageFileError(file, f"found {pages} pages, expected one picture")
+        if picture.mode[0] in "IF":  # grey of 16 or 32 bits, which a conversion would cut to 8
+            array = np.broadcast_to(np.asarray(picture, dtype=np.float32), (colours, picture.height, picture.width))
+        else:
+            array = np.asarray(picture.convert("RGB" if colours == 3 else "L"), dtype=np.float32)
+            array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    array = np.array(array, order="C")
+    check_values(file, array)
+    return MetaTensor(torch.from_numpy(array))
 
 
 def _read_volume(file: str) -> Any:
-    """Read a volume in RAS (C, X, Y, Z): NIfTI and kin by nibabel, everything else by MONAI."""
+    """Read a volume in RAS (C, X, Y, Z)."""
+    if file.lower().endswith(NIFTI_SUFFIXES):
+        array, affine = read_nifti(file)
+        meta = {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: file}
+        return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
     if not Path(file).exists():
         raise FileNotFoundError("no such file")
-    if file.lower().endswith(NIBABEL_SUFFIXES):
-        image: Any = nibabel.as_closest_canonical(nibabel.load(file))
-        array = np.asarray(image.dataobj, dtype=np.float32)
-        array = array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n > 1))
-        if array.ndim not in (3, 4):
-            raise ValueError(f"found {array.ndim} dimensions, expected 3, or 4 for channels")
-        array = array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0)
-        meta = {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: file}
-        volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=image.affine, meta=meta)
-    else:
-        volume = Orientation(axcodes="RAS", labels=None)(_monai_loader(Path(file).is_dir())(file))
-        if volume.ndim != 4:
-            raise ValueError(f"found {volume.ndim - 1} dimensions, expected 3")
+    volume: Any = Orientation(axcodes="RAS", labels=None)(_monai_loader(Path(file).is_dir())(file))
+    if volume.ndim != 4:
+        raise ValueError(f"found {volume.ndim - 1} dimensions, expected 3")
     np.nan_to_num(volume.numpy(), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return volume
 
