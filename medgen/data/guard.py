@@ -31,7 +31,7 @@ DEFLATE_RATIO = 1032  # a byte of deflate stands for 1032 at most: M. Adler, zli
 CAP_VARIABLE = "MEDGEN_MAX_IMAGE_GIB"
 DEFAULT_CAP_GIB = 2.0
 SMALL_BYTES = 16 << 20  # a blank picture compresses almost without bound; one this small does no harm
-SPACING_MM = (1e-3, 1e3)
+SPACING_MM = (1e-3, 500.0)  # from microscopy to far-spread slices; 1 mm misread as 1 m is beyond
 FARTHEST_MM = 1e6
 FLATTEST = 0.1
 _KINDS = {
@@ -142,7 +142,7 @@ def check_allocation(
 def check_affine(path: PathLike, affine: ArrayLike) -> NDArray[np.float64]:
     """Check that an affine (voxel -> mm) places an image in space: finite, invertible, with a sane voxel size.
 
-    Voxels are 0.001 mm to 1,000 mm along each axis, the origin lies within 1 km, and the three directions span space:
+    Voxels are 0.001 mm to 500 mm along each axis, the origin lies within 1 km, and the three directions span space:
     the determinant of their unit vectors is at least 0.1 (orthogonal ones have 1, a gantry tilt of 30 degrees 0.87).
 
     Args:
@@ -159,7 +159,7 @@ def check_affine(path: PathLike, affine: ArrayLike) -> NDArray[np.float64]:
         >>> check_affine("scan.nii", np.diag([1.0, 1.0, 0.0, 1.0]))
         Traceback (most recent call last):
             ...
-        medgen.data.guard.ImageFileError: scan.nii: its voxels are 1 x 1 x 0 mm, expected 0.001 to 1000 mm
+        medgen.data.guard.ImageFileError: scan.nii: its voxels are 1 x 1 x 0 mm, expected 0.001 to 500 mm
     """
     matrix = np.array(affine, dtype=np.float64)
     if matrix.shape != (4, 4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import os
 import zlib
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MOST_PADDING = 512  # bytes that may follow the voxels
 MOST_FOOTER = 1 << 20  # the same in FreeSurfer's files, which keep their tags there
 MOST_MATRIX = 1 << 16  # bytes of the .mat file beside an Analyze pair
 BLOCK = 1 << 20
+_SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)  # what nibabel finds is raised, no need to print it too
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,17 @@ def _parse(path: Path, block: bytearray, pair: bool) -> _Header:
     """Parse the first bytes of a file as a header of the kind that its name says."""
     try:
         if path.suffix.lower() in (".mgh", ".mgz"):
-            freesurfer = MGHHeader(bytes(block))
+            freesurfer = MGHHeader(bytes(block), check=False)
+            freesurfer.check_fix(logger=_SILENT)
+            freesurfer.get_data_dtype()  # raises where it is none
             return _Header(freesurfer, freesurfer.get_data_offset(), MOST_FOOTER)
         kind, size = _nifti_kind(block, pair)
-        parsed = kind(bytes(block[:size]))
+        parsed = kind(bytes(block[:size]), check=False)
+        bits = int(parsed["bitpix"])  # before nibabel corrects it
+        parsed.check_fix(logger=_SILENT)
         offset = parsed.get_data_offset()
-        if parsed["bitpix"] not in (0, 8 * parsed.get_data_dtype().itemsize):
-            raise ValueError(f"datatype {parsed.get_data_dtype()} but bitpix {parsed['bitpix']}")
+        if bits not in (0, 8 * parsed.get_data_dtype().itemsize):
+            raise ValueError(f"values of type {parsed.get_data_dtype().name} but {bits} bits for each")
         for name in ("scl_slope", "scl_inter"):
             if np.isinf(parsed[name]):
                 raise ValueError(f"{name} is infinite")
@@ -153,7 +159,7 @@ def _voxels(path: Path, file: BinaryIO, header: _Header) -> NDArray[Any]:
     """Return the voxels as stored, (X, Y, Z, C), after comparing what the header asks for with what there is."""
     dtype, shape = header.parsed.get_data_dtype(), header.parsed.get_data_shape()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        what = {"c": "complex numbers", "V": "colours"}.get(dtype.kind, f"values of type {dtype}")
+        what = {"c": "complex numbers", "V": "colours"}.get(dtype.kind, f"values of type {dtype.name}")
         raise ImageFileError(path, f"holds {what}, expected real numbers of at most 64 bits")
     stream = _inflated(file)
     size = os.fstat(file.fileno()).st_size
