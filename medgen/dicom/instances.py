@@ -7,8 +7,9 @@ where the standard allows that (PS3.3 A.4, MR Image IOD).
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
-from pydicom.valuerep import format_number_as_ds
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.valuerep import format_number_as_ds, validate_value
 
 from medgen import __version__
 from medgen.dicom.slicing import SliceStack, cut
@@ -122,6 +123,7 @@ def mr_instances(
     acquisition: Mapping[str, Any] | None = None,
     image: Mapping[str, Any] | None = None,
     slice_axis: int | str = "axial",
+    draw: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> list[Dataset]:
     """Build one series of MR Image Storage, a dataset for each slice.
 
@@ -141,6 +143,7 @@ def mr_instances(
             Scanning Sequence is RM, research mode.
         image: such as ImageType and SyntheticData. A window that is not given is made of the intensities.
         slice_axis: see :func:`medgen.dicom.slicing.cut`.
+        draw: changes the stored pixels (S, rows, columns), turned as they are displayed; the type and shape stay.
 
     Raises:
         ValueError: on an unknown keyword, or a volume or an affine that is not as above.
@@ -157,6 +160,7 @@ def mr_instances(
     if array.ndim != 3:
         raise ValueError(f"volume: found shape {np.shape(volume)}, expected (X, Y, Z) or (1, X, Y, Z)")
     common = Dataset()
+    common.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     common.SOPClassUID = MRImageStorage
     common.Modality = "MR"
     assign(common, "patient", PATIENT, patient)
@@ -169,6 +173,8 @@ def mr_instances(
         if keyword not in common:
             setattr(common, keyword, new_uid())
     stack = cut(_stored(array), affine, slice_axis)
+    if draw is not None:
+        stack = dataclasses.replace(stack, pixels=draw(stack.pixels))
     _describe_pixels(common, stack)
     return [_instance(common, stack, index) for index in range(len(stack.pixels))]
 
@@ -234,7 +240,8 @@ def assign(dataset: Dataset, argument: str, allowed: Mapping[str, Any], given: M
     """Put the allowed attributes into a dataset, those given over the defaults.
 
     Raises:
-        ValueError: naming ``argument`` and a keyword that is not among the allowed, with the nearest that is.
+        ValueError: naming ``argument`` and a keyword that is not among the allowed, with the nearest that is, or whose
+            value is not of the form that the standard wants.
     """
     for keyword in given or {}:
         if keyword not in allowed:
@@ -245,6 +252,15 @@ def assign(dataset: Dataset, argument: str, allowed: Mapping[str, Any], given: M
         value = default if value is None else value
         if value is not None:
             setattr(dataset, keyword, _decimal(value) if isinstance(value, float) else value)
+            if isinstance(value, str):
+                _check_form(argument, keyword, dataset[keyword].VR, value)
+
+
+def _check_form(argument: str, keyword: str, vr: str, value: str) -> None:
+    try:
+        validate_value(vr, value, pydicom.config.RAISE)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {keyword} is {value!r}: {error}") from error
 
 
 def _decimal(value: float) -> str:
@@ -286,7 +302,7 @@ def _instance(common: Dataset, stack: SliceStack, index: int) -> Dataset:
     """Return one slice's dataset."""
     dataset = copy.deepcopy(common)
     dataset.InstanceNumber = index + 1
-    dataset.SOPInstanceUID = UID(hashed_uid(str(common.SeriesInstanceUID), index + 1))
+    dataset.SOPInstanceUID = hashed_uid(str(common.SeriesInstanceUID), index + 1)
     dataset.ImagePositionPatient = [_decimal(value) for value in stack.positions[index]]
     dataset.SliceLocation = _decimal(float(stack.positions[index] @ stack.normal))
     dataset.PixelData = stack.pixels[index].tobytes() + (b"\0" if stack.pixels[index].nbytes % 2 else b"")

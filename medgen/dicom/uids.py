@@ -9,17 +9,19 @@ import hashlib
 import hmac
 import uuid
 
+from pydicom.uid import UID
+
 __all__ = ["IMPLEMENTATION_UID", "hashed_uid", "keyed_uid", "new_uid"]
 
-IMPLEMENTATION_UID = "2.25.92766430184475239155061374938126071743"
+IMPLEMENTATION_UID = UID("2.25.92766430184475239155061374938126071743")
 
 
-def new_uid() -> str:
+def new_uid() -> UID:
     """Return a UID that nothing else has, from a random UUID."""
-    return f"2.25.{uuid.uuid4().int}"
+    return UID(f"2.25.{uuid.uuid4().int}")
 
 
-def hashed_uid(*key: int | str) -> str:
+def hashed_uid(*key: int | str) -> UID:
     """Return the UID that belongs to ``key``: the same for the same key, on any machine.
 
     Whoever knows the key can work the UID out: for UIDs that must not lead back to others, see :func:`keyed_uid`.
@@ -33,7 +35,7 @@ def hashed_uid(*key: int | str) -> str:
     return _from_digest(hashlib.sha256(repr(key).encode()).digest())
 
 
-def keyed_uid(uid: str, key: bytes) -> str:
+def keyed_uid(uid: str, key: bytes) -> UID:
     """Return what ``uid`` becomes under ``key`` (HMAC-SHA-256): consistent, and not to be undone without the key.
 
     Args:
@@ -54,5 +56,5 @@ def keyed_uid(uid: str, key: bytes) -> str:
     return _from_digest(hmac.new(key, uid.encode(), hashlib.sha256).digest())
 
 
-def _from_digest(digest: bytes) -> str:
-    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
+def _from_digest(digest: bytes) -> UID:
+    return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}")
