@@ -1,7 +1,7 @@
 """Build valid MR instances from an array, by an allowlist of attributes; write them.
 
-Nothing is copied from another header: each attribute is one of the tables below, given by the caller or left empty
-where the standard allows that (PS3.3 A.4, MR Image IOD).
+Nothing is copied from another header: each attribute is one of :mod:`medgen.dicom.attributes`, given by the caller or
+left empty where the standard allows that (PS3.3 A.4, MR Image IOD).
 """
 
 from __future__ import annotations
@@ -18,98 +18,25 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
-from pydicom.valuerep import format_number_as_ds, validate_value
 
 from medgen import __version__
+from medgen.dicom.attributes import (
+    ACQUISITION,
+    EQUIPMENT,
+    IMAGE,
+    PATIENT,
+    SERIES,
+    STUDY,
+    age_string,
+    assign,
+    decimal,
+    sex_code,
+)
 from medgen.dicom.slicing import SliceStack, cut
 from medgen.dicom.uids import IMPLEMENTATION_UID, hashed_uid, new_uid
 from medgen.files import atomic_write
-from medgen.spelling import nearest
 
-__all__ = ["age_string", "assign", "mr_instances", "sex_code", "write_instances"]
-
-# attributes a caller may give, with what stands there when none is given; None: left out
-PATIENT: dict[str, Any] = {
-    "PatientName": "",
-    "PatientID": "",
-    "PatientBirthDate": "",
-    "PatientSex": "",
-    "PatientAge": None,
-    "PatientSize": None,
-    "PatientWeight": None,
-    "PatientComments": None,
-    "PatientIdentityRemoved": None,
-    "DeidentificationMethod": None,
-    "DeidentificationMethodCodeSequence": None,
-}
-STUDY: dict[str, Any] = {
-    "StudyInstanceUID": None,
-    "StudyDate": "",
-    "StudyTime": "",
-    "StudyID": "",
-    "StudyDescription": None,
-    "AccessionNumber": "",
-    "ReferringPhysicianName": "",
-}
-SERIES: dict[str, Any] = {
-    "SeriesInstanceUID": None,
-    "SeriesNumber": 1,
-    "SeriesDescription": None,
-    "SeriesDate": None,
-    "SeriesTime": None,
-    "ProtocolName": None,
-    "BodyPartExamined": "BRAIN",
-    "PatientPosition": "HFS",
-    "FrameOfReferenceUID": None,
-    "PositionReferenceIndicator": "",
-}
-EQUIPMENT: dict[str, Any] = {
-    "Manufacturer": "",
-    "ManufacturerModelName": None,
-    "InstitutionName": None,
-    "StationName": None,
-    "DeviceSerialNumber": None,
-    "SoftwareVersions": None,
-}
-ACQUISITION: dict[str, Any] = {
-    "ScanningSequence": "RM",
-    "SequenceVariant": "NONE",
-    "ScanOptions": "",
-    "MRAcquisitionType": "",
-    "SequenceName": None,
-    "RepetitionTime": "",
-    "EchoTime": "",
-    "InversionTime": None,
-    "EchoTrainLength": "",
-    "FlipAngle": None,
-    "MagneticFieldStrength": None,
-    "ImagingFrequency": None,
-    "ImagedNucleus": None,
-    "NumberOfAverages": None,
-    "PixelBandwidth": None,
-    "ReceiveCoilName": None,
-    "AcquisitionNumber": None,
-    "AcquisitionDate": None,
-    "AcquisitionTime": None,
-}
-IMAGE: dict[str, Any] = {
-    "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
-    "ContentDate": None,
-    "ContentTime": None,
-    "InstanceCreationDate": None,
-    "InstanceCreationTime": None,
-    "SyntheticData": None,
-    "DerivationDescription": None,
-    "DerivationCodeSequence": None,
-    "ImageComments": None,
-    "BurnedInAnnotation": None,
-    "LossyImageCompression": None,
-    "QualityControlImage": None,
-    "ContributingEquipmentSequence": None,
-    "SourceImageSequence": None,
-    "WindowCenter": None,
-    "WindowWidth": None,
-}
+__all__ = ["age_string", "mr_instances", "sex_code", "write_instances"]
 
 
 def mr_instances(
@@ -127,8 +54,9 @@ def mr_instances(
 ) -> list[Dataset]:
     """Build one series of MR Image Storage, a dataset for each slice.
 
-    The mappings go from DICOM keyword to value; only the keywords of this module's tables ``PATIENT``, ``STUDY``,
-    ``SERIES``, ``EQUIPMENT``, ``ACQUISITION`` and ``IMAGE`` are accepted. None leaves an attribute out, or empty where
+    The mappings go from DICOM keyword to value; only the keywords of the tables ``PATIENT``, ``STUDY``,
+    ``SERIES``, ``EQUIPMENT``, ``ACQUISITION`` and ``IMAGE`` of
+    :mod:`medgen.dicom.attributes` are accepted. None leaves an attribute out, or empty where
     the IOD requires it. UIDs that are not given are new; an instance's is a function of its series' and its number.
 
     Args:
@@ -208,66 +136,6 @@ def write_instances(
     return paths
 
 
-def age_string(years: float | None) -> str | None:
-    """Return an age as DICOM has it: ``073Y``; below two years in months, ``018M``; None and NaN give None.
-
-    Raises:
-        ValueError: when it is not within 0 to 999.
-
-    Example:
-        >>> age_string(73.8), age_string(0.5), age_string(None)
-        ('073Y', '006M', None)
-    """
-    if years is None or np.isnan(years):
-        return None
-    if not 0 <= years < 1000:
-        raise ValueError(f"years: found {years!r}, expected 0 to 999")
-    return f"{int(years * 12):03d}M" if years < 2 else f"{int(years):03d}Y"
-
-
-def sex_code(sex: str | None) -> str:
-    """Return DICOM's code for a sex, ``F``, ``M`` or ``O``; anything else is unknown, "".
-
-    Example:
-        >>> sex_code("female"), sex_code("M"), sex_code(None)
-        ('F', 'M', '')
-    """
-    first = str(sex or "").strip().upper()[:1]
-    return first if first in ("F", "M", "O") else ""
-
-
-def assign(dataset: Dataset, argument: str, allowed: Mapping[str, Any], given: Mapping[str, Any] | None) -> None:
-    """Put the allowed attributes into a dataset, those given over the defaults.
-
-    Raises:
-        ValueError: naming ``argument`` and a keyword that is not among the allowed, with the nearest that is, or whose
-            value is not of the form that the standard wants.
-    """
-    for keyword in given or {}:
-        if keyword not in allowed:
-            hint = nearest(keyword, allowed)
-            raise ValueError(f"{argument}: {keyword!r} is not among the attributes that are written{hint}")
-    for keyword, default in allowed.items():
-        value = (given or {}).get(keyword)
-        value = default if value is None else value
-        if value is not None:
-            setattr(dataset, keyword, _decimal(value) if isinstance(value, float) else value)
-            if isinstance(value, str):
-                _check_form(argument, keyword, dataset[keyword].VR, value)
-
-
-def _check_form(argument: str, keyword: str, vr: str, value: str) -> None:
-    try:
-        validate_value(vr, value, pydicom.config.RAISE)
-    except ValueError as error:
-        raise ValueError(f"{argument}: {keyword} is {value!r}: {error}") from error
-
-
-def _decimal(value: float) -> str:
-    """Return a number as a decimal string of at most 16 characters."""
-    return format_number_as_ds(float(value) + 0.0)
-
-
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array in the 16-bit type that holds it."""
     whole = array if np.issubdtype(array.dtype, np.integer) else np.rint(array)
@@ -289,13 +157,13 @@ def _describe_pixels(dataset: Dataset, stack: SliceStack) -> None:
     dataset.BitsStored = 12 if not signed and high < 4096 else 16
     dataset.HighBit = dataset.BitsStored - 1
     dataset.PixelRepresentation = int(signed)
-    dataset.PixelSpacing = [_decimal(value) for value in stack.pixel_spacing]
-    dataset.SliceThickness = dataset.SpacingBetweenSlices = _decimal(stack.slice_spacing)
-    dataset.ImageOrientationPatient = [_decimal(value) for value in stack.orientation]
+    dataset.PixelSpacing = [decimal(value) for value in stack.pixel_spacing]
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = decimal(stack.slice_spacing)
+    dataset.ImageOrientationPatient = [decimal(value) for value in stack.orientation]
     if "WindowCenter" not in dataset or "WindowWidth" not in dataset:
         low, top = (float(q) for q in np.quantile(pixels.reshape(-1)[:: max(1, pixels.size // 200_000)], (0.01, 0.99)))
-        dataset.WindowCenter = _decimal((low + top) / 2)
-        dataset.WindowWidth = _decimal(max(1.0, top - low))
+        dataset.WindowCenter = decimal((low + top) / 2)
+        dataset.WindowWidth = decimal(max(1.0, top - low))
 
 
 def _instance(common: Dataset, stack: SliceStack, index: int) -> Dataset:
@@ -303,8 +171,8 @@ def _instance(common: Dataset, stack: SliceStack, index: int) -> Dataset:
     dataset = copy.deepcopy(common)
     dataset.InstanceNumber = index + 1
     dataset.SOPInstanceUID = hashed_uid(str(common.SeriesInstanceUID), index + 1)
-    dataset.ImagePositionPatient = [_decimal(value) for value in stack.positions[index]]
-    dataset.SliceLocation = _decimal(float(stack.positions[index] @ stack.normal))
+    dataset.ImagePositionPatient = [decimal(value) for value in stack.positions[index]]
+    dataset.SliceLocation = decimal(float(stack.positions[index] @ stack.normal))
     dataset.PixelData = stack.pixels[index].tobytes() + (b"\0" if stack.pixels[index].nbytes % 2 else b"")
     dataset["PixelData"].VR = "OW"
     return dataset

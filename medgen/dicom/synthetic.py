@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medgen import __version__
+from medgen.dicom.attributes import age_string, code, sex_code
 from medgen.dicom.burn_in import burn_in
-from medgen.dicom.instances import age_string, mr_instances, sex_code, write_instances
+from medgen.dicom.instances import mr_instances, write_instances
 from medgen.dicom.verify import SYNTHESIZING, check_synthetic, check_written
 from medgen.files import plain
 from medgen.io import NOTICE
 
-__all__ = ["code", "draw_notice", "generated_marks", "stored_intensities", "synthetic_instances", "write_synthetic"]
+__all__ = ["draw_notice", "generated_marks", "stored_intensities", "synthetic_instances", "write_synthetic"]
 
 _WHITE = 4095
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,50}")
@@ -196,13 +197,6 @@ def stored_intensities(image: Any, value_range: tuple[float, float] = (-1.0, 1.0
 def draw_notice(slices: NDArray[Any]) -> NDArray[Any]:
     """Burn the notice into slices of 12 bits."""
     return burn_in(slices, 0, _WHITE)
-
-
-def code(value: str, scheme: str, meaning: str) -> Dataset:
-    """Return an item of a code sequence."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
 
 
 def _within(most: int, argument: str, text: str) -> str:

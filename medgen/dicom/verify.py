@@ -26,6 +26,7 @@ __all__ = [
     "check_written",
     "elements",
     "says_synthetic",
+    "synthesizing_items",
 ]
 
 SYNTHETIC_DATA = 0x0008001C
@@ -40,6 +41,15 @@ class MarkError(ValueError):
 def says_synthetic(dataset: Dataset) -> bool:
     """Whether Synthetic Data (0008,001C) is YES."""
     return SYNTHETIC_DATA in dataset and dataset[SYNTHETIC_DATA].value == "YES"
+
+
+def synthesizing_items(dataset: Dataset) -> list[Dataset]:
+    """Return the items of the Contributing Equipment Sequence whose purpose is "Synthesizing Equipment"."""
+
+    def purposes(item: Dataset) -> list[str]:
+        return [purpose.get("CodeValue") for purpose in item.get("PurposeOfReferenceCodeSequence") or ()]
+
+    return [item for item in dataset.get("ContributingEquipmentSequence") or () if SYNTHESIZING[0] in purposes(item)]
 
 
 def check_generated(dataset: Dataset, where: str = "instance") -> None:
@@ -60,7 +70,7 @@ def check_generated(dataset: Dataset, where: str = "instance") -> None:
     _equals(dataset, "Manufacturer", "medgen", where)
     if dataset.get("BurnedInAnnotation") not in ("YES", "NO"):
         _refuse(where, "Burned In Annotation", "YES or NO", dataset.get("BurnedInAnnotation"))
-    equipment = [item for item in dataset.get("ContributingEquipmentSequence", []) if _synthesizes(item)]
+    equipment = synthesizing_items(dataset)
     if not any(
         item.get("SoftwareVersions") and "model" in item.get("ContributionDescription", "") for item in equipment
     ):
@@ -157,10 +167,6 @@ def elements(dataset: Dataset) -> Iterator[DataElement]:
         if element.VR == "SQ":
             for item in element.value or ():
                 yield from elements(item)
-
-
-def _synthesizes(item: Dataset) -> bool:
-    return any(code.get("CodeValue") == SYNTHESIZING[0] for code in item.get("PurposeOfReferenceCodeSequence", []))
 
 
 def _starts(dataset: Dataset, keyword: str, start: str, where: str) -> None:
