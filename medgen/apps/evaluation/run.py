@@ -14,12 +14,13 @@ import torch
 
 from medgen import __version__
 from medgen.apps.evaluation.anatomy import KnownEffect, VentricleModel, known_volumes
-from medgen.apps.evaluation.cache import StageCache, key_of
+from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.figures import Likeness, figure_of, label_fidelity, originality, ratio_of, real_label_scores
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.provenance import covariate_notices, model_facts, provenance
 from medgen.apps.evaluation.real import RealImages, adjustment_columns, check_splits, draw_profiles, evaluated_labels
 from medgen.covariates import Covariates
+from medgen.files import key_of
 from medgen.metrics import FeatureClassifier, SubjectResampler, check_same_scale, ventricle_area
 
 __all__ = ["Evaluation", "Evidence"]
