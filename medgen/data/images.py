@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation, ResampleToMatch
+from monai.transforms import ResampleToMatch
 from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 from numpy.typing import NDArray
@@ -53,7 +51,8 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
     picture becomes grey unless three channels are wanted.
 
     Args:
-        paths: one file per channel: NIfTI, a folder of one DICOM series, anything MONAI reads, or a picture.
+        paths: one file per channel: NIfTI, Analyze, MGH, a folder of one DICOM series or a file of it,
+            or a picture.
         channels: wanted number, None for what the files give (one for a picture).
 
     Returns:
@@ -111,21 +110,12 @@ def _read_volume(file: str) -> Any:
         array, affine = read_nifti(file)
         meta = {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: file}
         return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
-    if not Path(file).exists():
-        raise FileNotFoundError("no such file")
-    volume: Any = Orientation(axcodes="RAS", labels=None)(_monai_loader(Path(file).is_dir())(file))
-    if volume.ndim != 4:
-        raise ValueError(f"found {volume.ndim - 1} dimensions, expected 3")
-    np.nan_to_num(volume.numpy(), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return volume
+    from medgen.dicom import files, read  # here, since medgen.dicom imports medgen.data
 
-
-@functools.cache
-def _monai_loader(folder: bool) -> LoadImage:
-    """Return MONAI's loader; a folder is one DICOM series. Made once, as it registers its readers each time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return LoadImage("PydicomReader" if folder else None, image_only=True, ensure_channel_first=True)
+    if Path(file).is_file() and not files.is_dicom(file):
+        found = "it is neither NIfTI, Analyze, MGH, DICOM nor a picture"
+        raise ImageFileError(file, f"cannot be read as an image ({found})")
+    return read.read_series(file)
 
 
 @dataclass(frozen=True)
