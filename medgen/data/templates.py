@@ -21,7 +21,7 @@ from medgen.spelling import one_of
 __all__ = ["BrainTemplate", "mni152", "nilearn_map", "open_template"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BrainTemplate:
     """A template image on its grid, and where the brain is in it.
 
@@ -47,20 +47,26 @@ class BrainTemplate:
         """
         if not spacing > 0.0:
             raise ValueError(f"spacing is {spacing}, expected a number of mm above 0")
-        dims = self.spatial_dims
-        old = to_affine_nd(dims, self.image.affine.numpy())
-        step = spacing / affine_to_spacing(old, r=dims)
-        if np.allclose(step, 1.0, atol=1e-6):
-            return self
-        size = [max(1, round(n / s)) for n, s in zip(self.image.shape[1:], step, strict=True)]
-        first = 0.5 * step - 0.5  # the first new voxel's centre, in old voxels
-        centre = [f + 0.5 * (n - 1) * s for f, n, s in zip(first, size, step, strict=True)]
-        to_old = np.diag([*step, 1.0])
-        to_old[:dims, dims] = first
-        affine = to_affine_nd(3, old @ to_old) if dims == 3 else _lift(self.image.affine.numpy(), to_old)
-        image = resample(self.image.as_tensor(), centre, step, size)
-        mask = (resample(self.mask.as_tensor(), centre, step, size) >= 0.5).float()
-        return BrainTemplate(self.name, MetaTensor(image * mask, affine=affine), MetaTensor(mask, affine=affine))
+        return _regrid(self, float(spacing))
+
+
+@functools.lru_cache(maxsize=6)
+def _regrid(template: BrainTemplate, spacing: float) -> BrainTemplate:
+    dims = template.spatial_dims
+    old = to_affine_nd(dims, template.image.affine.numpy())
+    step = spacing / affine_to_spacing(old, r=dims)
+    if np.allclose(step, 1.0, atol=1e-6):
+        return template
+    size = [max(1, round(n / s)) for n, s in zip(template.image.shape[1:], step, strict=True)]
+    first = 0.5 * step - 0.5  # the first new voxel's centre, in old voxels
+    centre = [f + 0.5 * (n - 1) * s for f, n, s in zip(first, size, step, strict=True)]
+    to_old = np.diag([*step, 1.0])
+    to_old[:dims, dims] = first
+    affine = torch.from_numpy(old @ to_old if dims == 3 else _lift(template.image.affine.numpy(), to_old))
+    image = resample(template.image.as_tensor(), centre, step.tolist(), size)
+    mask = (resample(template.mask.as_tensor(), centre, step.tolist(), size) >= 0.5).float()
+    image = image.clamp(min=0.0) * mask
+    return BrainTemplate(template.name, MetaTensor(image, affine=affine), MetaTensor(mask, affine=affine))
 
 
 def _lift(affine: Any, to_old: Any) -> Any:
@@ -125,8 +131,16 @@ def open_template(template: str | Path | torch.Tensor | BrainTemplate, spacing: 
     elif isinstance(template, torch.Tensor):
         opened = _template("template", template if isinstance(template, MetaTensor) else MetaTensor(template))
     else:
-        opened = _template(Path(template).name, read_image(str(template)))
+        opened = _read(
+            str(Path(template).resolve()), Path(template).stat().st_mtime_ns if Path(template).exists() else 0
+        )
     return opened if spacing is None else opened.regrid(float(spacing))
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: str, changed: int) -> BrainTemplate:
+    """Read a template's file, once for as long as it stays as it is."""
+    return _template(Path(path).name, read_image(path))
 
 
 def _template(name: str, image: MetaTensor) -> BrainTemplate:
