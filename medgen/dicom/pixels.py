@@ -200,7 +200,9 @@ def decode(dataset: Dataset, pixels: PixelFormat, path: str, frames: Sequence[in
             yield _turned_over(plane, pixels) if pixels.photometric == "MONOCHROME1" else plane
     except ImageFileError:
         raise
-    except Exception as error:  # each decoder raises its own
+    except BaseException as error:  # each decoder raises its own; one in Rust panics with what is no Exception
+        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ImageFileError(path, f"its pixels cannot be decoded ({reason})") from error
 
