@@ -6,6 +6,7 @@ generator trained on it can be asked whether it learned them.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -13,7 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ from medgen.data.simulated_people import Subject, VentricleModel, draw_subjects
 from medgen.progress import progress_bar
 from medgen.randomness import numpy_generator
 
-__all__ = ["cache_dir", "simulated_cohort"]
+__all__ = ["cache_dir", "make_once", "simulated_cohort"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,23 +106,44 @@ def simulated_cohort(
     millimetres = f"{sizes[0]:g}" if len(set(sizes)) == 1 else "x".join(f"{s:g}" for s in sizes)
     name = f"simulated-{subjects}-{millimetres}mm-seed{seed}{'-confounded' if confounded else ''}-{digest}"
     folder = (Path(root) if root is not None else cache_dir() / "cohorts") / name
-    if _is_complete(folder):
+    return make_once(folder, _is_complete, lambda part: _write(part, parameters, workers, progress))
+
+
+def make_once(folder: Path, is_complete: Callable[[Path], bool], write: Callable[[Path], None]) -> Path:
+    """Make a folder whole or not at all: written beside its final name and renamed when it is complete.
+
+    Calls at the same time wait for the first. What a killed run left behind, and a folder that someone damaged since,
+    are removed.
+
+    Args:
+        folder: to make; nothing happens when it is complete.
+        is_complete: says whether a folder is whole.
+        write: fills the empty folder it is given.
+
+    Returns:
+        ``folder``.
+    """
+    if is_complete(folder):
         return folder
+    name = folder.name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{name}.lock"):
-        if _is_complete(folder):
+    lock = folder.parent / f".{name}.lock"
+    with FileLock(lock):
+        if is_complete(folder):
             return folder
         for leftover in (*folder.parent.glob(f".{name}.part-*"), folder):  # of a run that was killed, or damaged since
             if leftover.exists():
-                logger.warning("removing the incomplete simulated cohort %s", leftover)
+                logger.warning("removing the incomplete folder %s", leftover)
                 shutil.rmtree(leftover)
         part = Path(tempfile.mkdtemp(prefix=f".{name}.part-", dir=folder.parent))
         try:
-            _write(part, parameters, workers, progress)
+            write(part)
             part.chmod(0o755)
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):  # whoever waits, or comes, finds the folder complete
+            lock.unlink()
     return folder
 
 
