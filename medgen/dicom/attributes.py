@@ -56,7 +56,7 @@ SERIES: dict[str, Any] = {
     "SeriesDate": None,
     "SeriesTime": None,
     "ProtocolName": None,
-    "BodyPartExamined": "BRAIN",
+    "BodyPartExamined": None,
     "PatientPosition": "HFS",
     "FrameOfReferenceUID": None,
     "PositionReferenceIndicator": "",

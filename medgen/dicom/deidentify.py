@@ -26,12 +26,11 @@ from medgen.dicom.keys import keyed_name, secret_key
 from medgen.dicom.uids import keyed_uid
 from medgen.dicom.verify import SYNTHETIC_DATA, elements, says_synthetic, synthesizing_items
 
-__all__ = ["deidentify", "mapped_uid"]
+__all__ = ["DEIDENTIFICATION", "DUMMIES", "deidentify", "mapped_uid"]
 
 logger = logging.getLogger("medgen.dicom")
 _EDITION = "dicomfields_2026c"
-_DATES = ("DA", "DT", "TM")
-_DUMMY = re.compile(r"0001\d*(\.0*)?(\+0000)?|[0.]*")  # what the package puts for a date or time that has to be there
+DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}  # for what must not be empty
 _TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 _IDENTITY = (
     "AccessionNumber",
@@ -47,6 +46,13 @@ _IDENTITY = (
     "StudyID",
 )
 _SHORTEST = 4  # characters; shorter words stand in any text
+# what is added to a header that lost the identity
+DEIDENTIFICATION = (
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+)
 _EQUIPMENT = (
     "Manufacturer",
     "ManufacturerModelName",
@@ -112,7 +118,7 @@ def _clean(dataset: Dataset, key: bytes) -> None:
     for element in list(dataset):
         if element.VR == "UI":
             element.value = _map_all(element.value, key)
-        elif element.VR == "UN" or (element.VR in _DATES and not _is_dummy(element)):
+        elif element.VR == "UN" or (element.VR in DUMMIES and element.value not in (None, "", DUMMIES[element.VR])):
             del dataset[element.tag]
         elif element.VR == "SQ":
             for item in element.value or ():
@@ -125,18 +131,12 @@ def _map_all(value: Any, key: bytes) -> Any:
     return [mapped_uid(part, key) for part in value]
 
 
-def _is_dummy(element: DataElement) -> bool:
-    return element.is_empty or all(
-        _DUMMY.fullmatch(str(part)) for part in (element.value if element.VM > 1 else [element.value])
-    )
-
-
 @functools.cache
 def _rules() -> dict[tuple[int, ...], Action]:
     """Return the profile's table with this module's actions for UIDs, sequences and dates.
 
     UIDs are mapped later, all of them; the package would give each a random one. A sequence or a date that may be
-    removed is, where the package would put dummies in it.
+    removed is, where the package would put a dummy in its place, and its dummy for a date is no valid one.
     """
     anonymizer, _ = optional_import(
         "dicomanonymizer.simpledicomanonymizer", descriptor='{}: pip install "medgen[dicom]"'
@@ -152,10 +152,10 @@ def _action(rule: Action) -> Action:
         element = dataset.get(tag)
         if element is None or element.VR == "UI":
             return
-        if removable and (element.VR in ("SQ", *_DATES) or rule.__name__ == "delete"):
+        if removable and (element.VR in ("SQ", *DUMMIES) or rule.__name__ == "delete"):
             del dataset[element.tag]
-        elif empties and element.VR in _DATES:
-            element.value = ""
+        elif element.VR in DUMMIES:
+            element.value = "" if empties else DUMMIES[element.VR]
         else:
             try:
                 rule(dataset, tag)

@@ -97,6 +97,8 @@ def mr_instances(
     assign(common, "equipment", EQUIPMENT, equipment)
     assign(common, "acquisition", ACQUISITION, acquisition)
     assign(common, "image", IMAGE, image)
+    if "BodyPartExamined" not in common:
+        common.Laterality = ""  # required, and unknown
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if keyword not in common:
             setattr(common, keyword, new_uid())

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from medgen.data.images import PLANES
 from medgen.spelling import one_of
 
-__all__ = ["SliceStack", "cut"]
+__all__ = ["TO_LPS", "SliceStack", "cut"]
 
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # by the world axis that the slices' normal follows: where rows and columns run in LPS
 _DISPLAY = {
     0: (np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])),
@@ -80,7 +80,7 @@ def cut(volume: Any, affine: Any, slice_axis: int | str = "axial") -> SliceStack
         raise ValueError(f"volume: found shape {array.shape}, expected (X, Y, Z), or (X, Y, Z, 3) for colour")
     if 0 in array.shape:
         raise ValueError(f"volume: found no voxel in shape {array.shape}")
-    lps = _TO_LPS @ _affine(affine)
+    lps = TO_LPS @ _affine(affine)
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     directions = lps[:3, :3] / spacing
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:

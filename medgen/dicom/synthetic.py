@@ -23,7 +23,7 @@ from medgen.dicom.verify import SYNTHESIZING, check_synthetic, check_written
 from medgen.files import plain
 from medgen.io import NOTICE
 
-__all__ = ["draw_notice", "generated_marks", "stored_intensities", "synthetic_instances", "write_synthetic"]
+__all__ = ["draw_notice", "generated_marks", "now", "stored_intensities", "synthetic_instances", "write_synthetic"]
 
 _WHITE = 4095
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,50}")
@@ -80,7 +80,7 @@ def synthetic_instances(
     if not _SUBJECT.fullmatch(subject):
         raise ValueError(f"subject is {subject!r}, expected 1 to 51 letters, digits and _ . -, the first no sign")
     said = dict(covariates or {})
-    date, time = _now()
+    date, time = now()
     instances = mr_instances(
         stored_intensities(image, value_range),
         affine,
@@ -205,6 +205,7 @@ def _within(most: int, argument: str, text: str) -> str:
     return text
 
 
-def _now() -> tuple[str, str]:
-    now = datetime.datetime.now()
-    return now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+def now() -> tuple[str, str]:
+    """Return date and time as DICOM has them, "YYYYMMDD" and "HHMMSS", local."""
+    moment = datetime.datetime.now()
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
