@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from medgen.data.guard import ImageFileError
 from medgen.dicom.files import PixelElement, read_header
@@ -41,7 +42,7 @@ TRAITS = (
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MOSAIC_COUNT = (0x0019, 0x100A)  # NumberOfImagesInMosaic in the block that the next element names as Siemens'
 _MOSAIC_OWNER = (0x0019, 0x0010)
-FRAME_TAGS: tuple[Any, ...] = (
+_WANTED: tuple[Any, ...] = (
     *HEADER_TAGS,
     *PIXEL_TAGS,
     *TRAITS,
@@ -69,6 +70,7 @@ FRAME_TAGS: tuple[Any, ...] = (
     "BurnedInAnnotation",
     "LossyImageCompression",
 )
+FRAME_TAGS = tuple(map(Tag, _WANTED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,9 @@ def _of_files(images: Sequence[Image]) -> Iterator[Problem]:
             by_code.setdefault(problem.code, []).append((image, problem.text))
     for code, having in by_code.items():
         image, what = having[0]
-        where = f" ({len(having)} of {len(images)} files)" if len(images) > 1 else ""
-        yield Problem(code, f"{Path(image.path).name}: {what}{where}")
+        if len(images) > 1:
+            what = f"{Path(image.path).name}: {what} ({len(having)} of {len(images)} files)"
+        yield Problem(code, what)
 
 
 def _copies(images: Sequence[Image]) -> Iterator[Problem]:
