@@ -46,7 +46,16 @@ logger = logging.getLogger("medgen.bundles")
 # what a model is, and what a run may have changed: inference takes the first from the manifest beside the weights
 _MODEL = ("covariates", "process", "network_def", "codec")
 _GEOMETRY = ("image_size", "pixel_mm", "plane")
-_PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained", "subject_map")
+_PATHS = (
+    "bundle_root",
+    "dataset_dir",
+    "output_dir",
+    "ckpt_dir",
+    "run_dir",
+    "pretrained",
+    "subject_map",
+    "clinical_table",
+)
 _UNTOLD = (*_PATHS, "_desc_", "_meta_")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 

@@ -266,4 +266,4 @@ def _listed(value: Any) -> list[Any]:
     """Return one thing, several, or None as a list."""
     if value is None:
         return []
-    return [value] if isinstance(value, (str, os.PathLike)) else list(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

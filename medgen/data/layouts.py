@@ -51,7 +51,7 @@ def read_layout(
         raise CohortError(f"{root}: no such file or folder; {EXPECTED}")
     found = _detect(root) if layout == "auto" else layout
     if clinical_table and found != "adni":
-        raise ValueError(f"clinical_table: belongs to the layout adni, found the layout {found}")
+        raise ValueError(f"clinical_table: belongs to the layout adni, found the layout {found}; leave it out (None)")
     rule = scan_rule or ScanRule()
     if found == "bids":
         source = read_bids(root, [suffix] if isinstance(suffix, str) else list(suffix), chosen, missing)

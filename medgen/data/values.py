@@ -57,7 +57,8 @@ def read_values(
                 raise CohortError(
                     f"{where}: no column for the required covariate {name!r}{nearest(name, offered)}; found {offered}"
                 )
-            place = f"no such column in {source.table.path.name}" if source.table else "there is no table"
+            table = source.table.path if source.table else None
+            place = "there is no table" if table is None or table.is_dir() else f"no such column in {table.name}"
             source.notices.append(f"{name} is unknown for every image: {place}")
     _say_where_from(source, found)
 
