@@ -214,7 +214,7 @@ def write_scan(scan: Scan, head: Head, folder: Path, key: str) -> list[Path]:
         f"_{scan.image_id}.dcm"
         for number in numbers
     ]
-    return write_instances(instances, target, names)
+    return write_instances(instances, target, names, atomic=False)
 
 
 def _headers(scan: Scan, key: str) -> dict[str, dict[str, Any]]:
