@@ -7,6 +7,7 @@ to the back (coronal and sagittal: to the feet), and slices along the normal of 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,15 @@ from numpy.typing import NDArray
 from medgen.data.images import PLANES
 from medgen.spelling import one_of
 
-__all__ = ["TO_LPS", "SliceStack", "cut"]
+__all__ = ["TO_LPS", "SliceStack", "centred_affine", "cut"]
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# world directions (RAS) of a picture's rows, its columns and its normal: its first row is the front or the head
+_PICTURE = {
+    "axial": np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
+    "coronal": np.array([[0, 1, 0], [0, 0, 1], [-1, 0, 0]]),
+    "sagittal": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
+}
 # by the world axis that the slices' normal follows: where rows and columns run in LPS
 _DISPLAY = {
     0: (np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])),
@@ -107,6 +114,28 @@ def cut(volume: Any, affine: Any, slice_axis: int | str = "axial") -> SliceStack
         pixel_spacing=(float(spacing[along_column]), float(spacing[along_row])),
         slice_spacing=float(spacing[axis]),
     )
+
+
+def centred_affine(shape: Sequence[int], plane: str = "axial", voxel_mm: float = 1.0) -> NDArray[np.float64]:
+    """Return voxel to world (RAS, mm) for an image that has no place yet: its middle at the origin.
+
+    Args:
+        shape: (H, W) of a picture as :func:`medgen.data.images.plane_view` shows it, or (X, Y, Z) of a RAS volume.
+        plane: "axial", "coronal" or "sagittal", of a picture.
+        voxel_mm: side of a pixel or voxel, mm.
+
+    Raises:
+        ValueError: on another plane.
+
+    Example:
+        >>> centred_affine((3, 5), "axial", 2.0).tolist()
+        [[0.0, 2.0, 0.0, -4.0], [-2.0, 0.0, 0.0, 2.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    """
+    axes = np.eye(3) if len(shape) == 3 else _PICTURE[one_of("plane", plane, tuple(_PICTURE))]
+    affine = np.eye(4)
+    affine[:3, :3] = axes * voxel_mm
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array([*shape, 1][:3]) - 1) / 2) + 0.0
+    return affine
 
 
 def _affine(affine: Any) -> NDArray[np.float64]:

@@ -88,5 +88,5 @@ def test_a_slice_lies_in_space_as_it_lay_in_its_volume(tmp_path, plane):
 
 
 def test_an_unknown_plane_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="plane: found 'oblique'"):
+    with pytest.raises(ValueError, match="plane is 'oblique'"):
         SaveSamples(GenerationRequests(COVARIATES, n=1), tmp_path, plane="oblique")
