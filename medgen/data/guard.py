@@ -19,10 +19,12 @@ from medgen.data.tables import CohortError
 
 __all__ = [
     "DEFLATE_RATIO",
+    "MOST_PADDING",
     "ImageFileError",
     "check_affine",
     "check_allocation",
     "check_values",
+    "excess",
     "image_cap",
     "open_regular",
 ]
@@ -31,6 +33,7 @@ DEFLATE_RATIO = 1032  # a byte of deflate stands for 1032 at most: M. Adler, zli
 CAP_VARIABLE = "MEDGEN_MAX_IMAGE_GIB"
 DEFAULT_CAP_GIB = 2.0
 SMALL_BYTES = 16 << 20  # a blank picture compresses almost without bound; one this small does no harm
+MOST_PADDING = 512  # bytes that may follow the voxels, as old disks and tapes filled up their blocks
 SPACING_MM = (1e-3, 500.0)  # from microscopy to far-spread slices; 1 mm misread as 1 m is beyond
 FARTHEST_MM = 1e6
 FLATTEST = 0.1
@@ -87,7 +90,12 @@ def image_cap() -> int:
 
 
 def check_allocation(
-    path: PathLike, shape: Sequence[int], dtype: DTypeLike, stored_bytes: int | None = None, compressed: bool = False
+    path: PathLike,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    stored_bytes: int | None = None,
+    compressed: bool = False,
+    most_after: int = MOST_PADDING,
 ) -> int:
     """Check, before any memory is taken, that an image is of a size that its file can hold and that is allowed.
 
@@ -98,12 +106,15 @@ def check_allocation(
         stored_bytes: bytes that the file has for them; None when not known, then only the cap is checked.
         compressed: whether those bytes are compressed. Then they may stand for 1032 times as many, the most that
             deflate reaches, or for 16 MiB, since codecs for pictures write a blank one in next to nothing.
+        most_after: how many bytes more than needed there may be, when not compressed: padding. With many more the
+            header is not that of the pixels.
 
     Returns:
         The number of bytes as stored when decoded: elements times size of ``dtype``.
 
     Raises:
-        ImageFileError: an axis is not positive, the float32 image exceeds :func:`image_cap`, or the file is too short.
+        ImageFileError: an axis is not positive, the float32 image exceeds :func:`image_cap`, or the file is too short
+            or too long.
 
     Example:
         >>> check_allocation("scan.nii", (256, 256, 176), "int16", stored_bytes=23_068_672)
@@ -136,7 +147,14 @@ def check_allocation(
             f"its header asks for {asked} elements of {np.dtype(dtype).name}, {needed} bytes; found {stored_bytes} "
             f"{state}: truncated, or the header is wrong",
         )
+    if not compressed and stored_bytes - needed > most_after:
+        raise ImageFileError(path, excess(needed, most_after))
     return needed
+
+
+def excess(needed: int, most_after: int = MOST_PADDING) -> str:
+    """Say that more follows the voxels than padding: read as the header has it, the image would be another."""
+    return f"more than {most_after} bytes follow the {needed} that its header asks for: the header is wrong"
 
 
 def check_affine(path: PathLike, affine: ArrayLike) -> NDArray[np.float64]:

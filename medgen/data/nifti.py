@@ -21,7 +21,16 @@ from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 from numpy.typing import NDArray
 
-from medgen.data.guard import ImageFileError, PathLike, check_affine, check_allocation, check_values, open_regular
+from medgen.data.guard import (
+    MOST_PADDING,
+    ImageFileError,
+    PathLike,
+    check_affine,
+    check_allocation,
+    check_values,
+    excess,
+    open_regular,
+)
 
 __all__ = ["NIFTI_SUFFIXES", "read_nifti"]
 
@@ -31,7 +40,6 @@ UNIT_MM = {1: 1000.0, 3: 0.001}  # xyzt_units of NIfTI: metres, micrometres; 2 i
 ANALYZE_AXES = {b"\1": "LSA", b"\2": "ASL", b"\3": "LPS", b"\4": "LIA", b"\5": "ASR"}
 LARGEST_HEADER = 540
 MOST_EXTENSION = 64 << 20  # bytes between header and voxels
-MOST_PADDING = 512  # bytes that may follow the voxels
 MOST_FOOTER = 1 << 20  # the same in FreeSurfer's files, which keep their tags there
 MOST_MATRIX = 1 << 16  # bytes of the .mat file beside an Analyze pair
 BLOCK = 1 << 20
@@ -164,7 +172,9 @@ def _voxels(path: Path, file: BinaryIO, header: _Header) -> NDArray[Any]:
     stream = _inflated(file)
     size = os.fstat(file.fileno()).st_size
     compressed = stream is not file
-    needed = check_allocation(path, shape, dtype, size if compressed else size - header.offset, compressed)
+    needed = check_allocation(
+        path, shape, dtype, size if compressed else size - header.offset, compressed, header.most_after
+    )
     shape = tuple(shape[:3]) + tuple(n for n in shape[3:] if n > 1)
     if len(shape) not in (3, 4):
         raise ImageFileError(path, f"found {len(shape)} dimensions, expected 3, or 4 for channels")
@@ -172,9 +182,7 @@ def _voxels(path: Path, file: BinaryIO, header: _Header) -> NDArray[Any]:
     data = _read(path, stream, needed, "voxels")
     after = len(_read(path, stream, header.most_after + 1, "end", exactly=False))  # gzip's checksum is there
     if after > header.most_after:
-        raise ImageFileError(
-            path, f"more than {header.most_after} bytes follow the {needed} that its header asks for: it is wrong"
-        )
+        raise ImageFileError(path, excess(needed, header.most_after))
     return np.frombuffer(data, dtype).reshape(shape if len(shape) == 4 else (*shape, 1), order="F")
 
 

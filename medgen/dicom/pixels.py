@@ -14,6 +14,7 @@ from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from medgen.data.guard import ImageFileError, check_allocation
 from medgen.dicom.codestream import check_codestream
+from medgen.dicom.decoding import decode_apart
 from medgen.dicom.files import PixelElement
 from medgen.dicom.header import numbers, text
 from medgen.dicom.problems import Problem
@@ -63,6 +64,7 @@ class PixelFormat:
         signed: whether numbers are in two's complement.
         syntax: UID of the transfer syntax.
         modality: modality.
+        kind: name of the SOP class, "" when not given.
         table: whether values are to be looked up in a table.
     """
 
@@ -77,6 +79,7 @@ class PixelFormat:
     signed: bool
     syntax: str
     modality: str
+    kind: str
     table: bool
 
     @classmethod
@@ -103,6 +106,7 @@ class PixelFormat:
             signed=count("PixelRepresentation") == 1,
             syntax=str(dataset.file_meta.TransferSyntaxUID),
             modality=text(dataset, "Modality").upper(),
+            kind=UID(text(dataset, "SOPClassUID")).name,
             table="ModalityLUTSequence" in dataset,
         )
 
@@ -123,8 +127,9 @@ def pixel_problems(
 ) -> Iterator[Problem]:
     """Yield why the pixels of a file cannot be read, before they are."""
     if element is None:
-        what = "no pixels: truncated?" if pixels.rows and pixels.columns else "no pixels"
-        yield Problem("no image", what + (f" (modality {pixels.modality})" if pixels.modality else ""))
+        expected = "Image Storage" in pixels.kind or (pixels.rows and pixels.columns)
+        what = pixels.kind or (f"modality {pixels.modality}" if pixels.modality else "")
+        yield Problem("no image", ("no pixels: truncated?" if expected else "no pixels") + (what and f" ({what})"))
         return
     if pixels.modality in _NOT_IMAGES:
         yield Problem("no image", f"it is {_NOT_IMAGES[pixels.modality]} (modality {pixels.modality}), not an image")
@@ -200,26 +205,33 @@ def decode(dataset: Dataset, pixels: PixelFormat, path: str, frames: Sequence[in
             yield _turned_over(plane, pixels) if pixels.photometric == "MONOCHROME1" else plane
     except ImageFileError:
         raise
-    except BaseException as error:  # each decoder raises its own; one in Rust panics with what is no Exception
-        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
-            raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # pydicom raises whatever the damage leads to
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageFileError(path, f"its pixels cannot be decoded ({reason})") from error
 
 
 def _planes(dataset: Dataset, pixels: PixelFormat, path: str, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
     if pixels.compressed:
         check_codestream(path, dataset, pixels.rows, pixels.columns, pixels.frames)
-    if get_decoder is None:
+        plugin = _plugin(pixels.syntax)
+        size = pixels.rows * pixels.columns * pixels.dtype.itemsize
+        for i in frames:
+            yield decode_apart(path, (*PIXEL_TAGS, "PixelData"), i, plugin, (pixels.rows, pixels.columns), size)
+    elif get_decoder is None:
         array = dataset.pixel_array.reshape(pixels.frames, pixels.rows, pixels.columns)
         yield from (array[i] for i in frames)
-        return
-    decoder = get_decoder(pixels.syntax)
-    order = (_OWN_DECODER.get(UID(pixels.syntax), ""), *_DECODERS)
-    plugin = next((p for p in order if p in decoder.available_plugins), "") if pixels.compressed else ""
-    for i in frames:
-        plane, _ = decoder.as_array(dataset, index=i, raw=True, decoding_plugin=plugin)
-        yield plane
+    else:
+        decoder = get_decoder(pixels.syntax)
+        yield from (decoder.as_array(dataset, index=i, raw=True)[0] for i in frames)
+
+
+def _plugin(syntax: str) -> str:
+    """Return the name of the plugin to decode with, "" for any."""
+    if get_decoder is None:
+        return ""
+    available = get_decoder(syntax).available_plugins
+    order = (_OWN_DECODER.get(UID(syntax), ""), *_DECODERS)
+    return next((name for name in order if name in available), "")
 
 
 def _stored_bits(plane: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:

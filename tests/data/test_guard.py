@@ -51,6 +51,9 @@ def test_allocation_is_bounded_by_file_and_cap(monkeypatch: pytest.MonkeyPatch) 
     assert check_allocation("x", (10, 10), "int16", stored_bytes=200) == 200
     with pytest.raises(ImageFileError, match=r"^x: .*10 x 10 elements of int16, 200 bytes; found 199 bytes"):
         check_allocation("x", (10, 10), "int16", stored_bytes=199)
+    assert check_allocation("x", (10, 10), "int16", stored_bytes=712) == 200
+    with pytest.raises(ImageFileError, match="more than 512 bytes follow the 200 that its header asks for"):
+        check_allocation("x", (10, 10), "int16", stored_bytes=713)
     assert check_allocation("x", (1032, 1032, 32), "uint8", stored_bytes=1032 * 32, compressed=True) == 1032 * 1032 * 32
     with pytest.raises(ImageFileError, match="compressed bytes, too few"):
         check_allocation("x", (1032, 1032, 32), "uint8", stored_bytes=1032 * 32 - 1, compressed=True)

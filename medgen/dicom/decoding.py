@@ -1,0 +1,153 @@
+"""Decode compressed pixels in a child process: a decoder in C that crashes or hangs on a damaged file ends there."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.data.guard import ImageFileError
+
+__all__ = ["decode_apart"]
+
+SECONDS = 8.0  # that a frame may take; a large one takes a tenth of a second
+STARTING_SECONDS = 60.0
+_TYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4")
+
+
+def decode_apart(
+    path: str, tags: Sequence[str], index: int, plugin: str, shape: tuple[int, int], frame_bytes: int
+) -> NDArray[Any]:
+    """Decode one frame of a file's compressed pixels in a child process, which is kept for the next.
+
+    Args:
+        path: a DICOM file that has passed all checks of its header and codestream.
+        tags: keywords of the elements that the decoder needs.
+        index: number of the frame, from 0.
+        plugin: name of pydicom's plugin, "" for any.
+        shape: rows and columns, for a bound on what the child may answer.
+        frame_bytes: size of the decoded frame, from which the child's limit of memory follows (1 GiB more).
+
+    Raises:
+        ImageFileError: the decoder refused the pixels, crashed, or took more than 8 seconds.
+    """
+    request = {"path": os.path.abspath(path), "tags": list(tags), "index": index, "plugin": plugin}
+    with _LOCK:
+        return _child().decode(path, {**request, "bytes": frame_bytes}, shape)
+
+
+class _Child:
+    """A running decoding process."""
+
+    def __init__(self) -> None:
+        places = [p for p in sys.path if p]
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("decoding_child.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        )
+        self.owner = os.getpid()
+        self.fresh = True
+
+    @property
+    def usable(self) -> bool:
+        """Whether it runs and is this process's own, and not one that a fork has inherited."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def decode(self, path: str, request: dict[str, Any], shape: tuple[int, int]) -> NDArray[Any]:
+        """Return one plane."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the decoding process has no pipes")
+        seconds = STARTING_SECONDS if self.fresh else SECONDS
+        timer = threading.Timer(seconds, self.process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+            line = stdout.readline(1 << 16)
+            answer = json.loads(line) if line.endswith(b"\n") else None
+            self.fresh = False
+            if answer is not None and "error" in answer:
+                raise ImageFileError(path, f"its pixels cannot be decoded ({answer['error']})")
+            if answer is not None:
+                return self._content(path, answer, shape, stdout.read)
+        except OSError:
+            pass  # it is gone
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+        self.stop()
+        code = self.process.returncode
+        how = f"took more than {seconds:.0f} s" if late else f"crashed ({_name(code)})"
+        raise ImageFileError(path, f"its pixels cannot be decoded (the decoder {how})")
+
+    def _content(self, path: str, answer: dict[str, Any], shape: tuple[int, int], read: Any) -> NDArray[Any]:
+        """Read the pixels that an answer announces; a child that a file has taken over is not believed either."""
+        if tuple(answer["shape"]) != shape or answer["dtype"] not in _TYPES:
+            self.stop()
+            found = " x ".join(map(str, answer["shape"]))
+            raise ImageFileError(
+                path, f"its pixels are {found} of {answer['dtype']}, expected {shape[0]} x {shape[1]} integers"
+            )
+        dtype = np.dtype(answer["dtype"])
+        content = read(math.prod(shape) * dtype.itemsize)
+        if len(content) < math.prod(shape) * dtype.itemsize:
+            raise OSError("the decoding process stopped")
+        return np.frombuffer(content, dtype).reshape(shape)
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.owner != os.getpid():
+            return
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # of what was not sent yet
+                    pipe.close()
+
+
+_LOCK = threading.Lock()
+_CHILDREN: list[_Child] = []  # one at most
+
+
+def _child() -> _Child:
+    """Return the running child of this process, started when there is none."""
+    if not (_CHILDREN and _CHILDREN[0].usable):
+        _CHILDREN[:] = [_Child()]
+    return _CHILDREN[0]
+
+
+def _name(code: int) -> str:
+    """Return the signal's name, or the exit status."""
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+@atexit.register
+def _end() -> None:
+    for child in _CHILDREN:
+        child.stop()
+
+
+if hasattr(os, "register_at_fork"):  # a thread may hold the lock while another forks
+
+    def _renew() -> None:
+        global _LOCK
+        _LOCK = threading.Lock()
+
+    os.register_at_fork(after_in_child=_renew)
