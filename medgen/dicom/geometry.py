@@ -111,8 +111,9 @@ def _mixed(frames: Sequence[Frame]) -> list[Problem]:
         else:
             groups.append((orientation, [frame]))
     if len(groups) > 1:
-        sizes = ", ".join(f"{len(members)} {plane_name(known)}" for known, members in groups[:6])
-        return [Problem("orientations", f"mixed orientations ({sizes} ...): a localiser, or several series in one")]
+        sizes = ", ".join(sorted(f"{len(members)} {plane_name(known)}" for known, members in groups)[:6])
+        more = " ..." if len(groups) > 6 else ""
+        return [Problem("orientations", f"mixed orientations ({sizes}{more}): a localiser, or several series in one")]
     spacing = np.array([f.spacing for f in frames])
     odd = [f for f, s in zip(frames, spacing, strict=True) if np.abs(s / spacing[0] - 1).max() > _SAME_SPACING]
     if odd:

@@ -9,12 +9,13 @@ from typing import Any
 
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 
 from medgen.data.images import read_image
 from medgen.dicom.header import HEADER_KEYS
 from medgen.dicom.read import HEADER_META, read_series
 from medgen.spelling import one_of
+from medgen.transforms.volumes import KeyedTransform
 
 __all__ = ["LoadDicomSeries", "LoadDicomSeriesd", "LoadScan", "LoadScand"]
 
@@ -58,7 +59,7 @@ class LoadScan(Transform):
         return read_image(os.fspath(paths) if single else [os.fspath(p) for p in paths], self.channels)  # type: ignore
 
 
-class LoadScand(MapTransform):
+class LoadScand(KeyedTransform):
     """Dictionary form of :class:`LoadScan`: replaces the path(s) under each key by the image.
 
     Args:
@@ -68,15 +69,7 @@ class LoadScand(MapTransform):
     """
 
     def __init__(self, keys: KeysCollection, channels: int | None = None, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.loader = LoadScan(channels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load the images of a record."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.loader(result[key])
-        return result
+        super().__init__(keys, LoadScan(channels), allow_missing_keys)
 
 
 class LoadDicomSeries(Transform):
@@ -111,7 +104,7 @@ class LoadDicomSeries(Transform):
         return read_series(path, self.series_uid)
 
 
-class LoadDicomSeriesd(MapTransform):
+class LoadDicomSeriesd(KeyedTransform):
     """Dictionary form of :class:`LoadDicomSeries`: replaces the path under each key by the volume.
 
     Args:
@@ -134,17 +127,15 @@ class LoadDicomSeriesd(MapTransform):
         prefix: str = "",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.loader = LoadDicomSeries(series_uid)
+        super().__init__(keys, LoadDicomSeries(series_uid), allow_missing_keys)
         names = [] if covariates is False else list(HEADER_KEYS) if covariates is True else covariates
         self.covariates = [one_of("covariates", name, list(HEADER_KEYS)) for name in names]
         self.prefix = prefix
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the series of a record."""
-        result = dict(data)
+        result = super().__call__(data)
         for key in self.key_iterator(result):
-            result[key] = self.loader(result[key])
             for name in self.covariates:
                 if _unknown(result.get(self.prefix + name)):
                     result[self.prefix + name] = result[key].meta[HEADER_META][name]
