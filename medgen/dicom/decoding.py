@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,29 @@ _TYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4")
 
 
 def decode_apart(
-    path: str, tags: Sequence[str], index: int, plugin: str, shape: tuple[int, int], frame_bytes: int
-) -> NDArray[Any]:
-    """Decode one frame of a file's compressed pixels in a child process, which is kept for the next.
+    path: str, tags: Sequence[str], frames: Iterable[int], plugin: str, shape: tuple[int, int], frame_bytes: int
+) -> Iterator[NDArray[Any]]:
+    """Decode frames of a file's compressed pixels in a child process, which is kept for the next file.
 
     Args:
         path: a DICOM file that has passed all checks of its header and codestream.
         tags: keywords of the elements that the decoder needs.
-        index: number of the frame, from 0.
+        frames: which frames, from 0.
         plugin: name of pydicom's plugin, "" for any.
         shape: rows and columns, for a bound on what the child may answer.
         frame_bytes: size of the decoded frame, from which the child's limit of memory follows (1 GiB more).
 
+    Yields:
+        The planes, (rows, columns), in the order of ``frames``.
+
     Raises:
         ImageFileError: the decoder refused the pixels, crashed, or took more than 8 seconds.
     """
-    request = {"path": os.path.abspath(path), "tags": list(tags), "index": index, "plugin": plugin}
-    with _LOCK:
-        return _child().decode(path, {**request, "bytes": frame_bytes}, shape)
+    request = {"path": os.path.abspath(path), "tags": list(tags), "plugin": plugin, "bytes": frame_bytes}
+    for number, index in enumerate(frames):
+        with _LOCK:  # opened anew for the first frame: the same path may hold another file than before
+            plane = _child().decode(path, {**request, "index": index, "open": number == 0}, shape)
+        yield plane
 
 
 class _Child:

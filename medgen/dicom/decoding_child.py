@@ -58,7 +58,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         content = b""
         try:
             _limit_memory(request["bytes"])
-            if path != request["path"]:
+            if request["open"] or path != request["path"]:
                 path, dataset = "", pydicom.dcmread(request["path"], specific_tags=request["tags"], force=True)
                 path = request["path"]
             plane = np.ascontiguousarray(_plane(dataset, request))

@@ -215,8 +215,7 @@ def _planes(dataset: Dataset, pixels: PixelFormat, path: str, frames: Sequence[i
         check_codestream(path, dataset, pixels.rows, pixels.columns, pixels.frames)
         plugin = _plugin(pixels.syntax)
         size = pixels.rows * pixels.columns * pixels.dtype.itemsize
-        for i in frames:
-            yield decode_apart(path, (*PIXEL_TAGS, "PixelData"), i, plugin, (pixels.rows, pixels.columns), size)
+        yield from decode_apart(path, (*PIXEL_TAGS, "PixelData"), frames, plugin, (pixels.rows, pixels.columns), size)
     elif get_decoder is None:
         array = dataset.pixel_array.reshape(pixels.frames, pixels.rows, pixels.columns)
         yield from (array[i] for i in frames)
