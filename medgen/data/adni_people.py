@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from medgen.data.clinical import WINDOW_DAYS, ClinicalTables
+from medgen.data.clinical import KNOWN, WINDOW_DAYS, ClinicalTables
 from medgen.data.scan_rule import Candidate
 from medgen.data.sources import Item, Source
 from medgen.data.tables import normal_name, without_days
@@ -73,7 +73,8 @@ def _row(candidate: Candidate, clinical: Mapping[str, str], visit: str, joined: 
         "field_strength": f"{strength:g}" if strength is not None else "",
     }
     taken = [normal_name(name) for name in row]
-    for name, text in (without_days(candidate.item.row) | without_days(clinical)).items():
+    columns = {name: text for name, text in clinical.items() if name not in KNOWN}
+    for name, text in (without_days(candidate.item.row) | without_days(columns)).items():
         if normal_name(name) not in taken:
             row[name] = text
             taken.append(normal_name(name))
@@ -98,20 +99,24 @@ def _since_baseline(code: str) -> bool:
 
 
 def _say(source: Source, tables: ClinicalTables, undiagnosed: int, groups: Sequence[str]) -> None:
-    if tables.tables:
-        origin = f"{tables.diagnosis_columns()}, the visit nearest the scan"
-        source.origins |= {"diagnosis": origin, "age": "AGE + Years_bl, else the search CSV, else the DICOM header"}
-        source.notices.append(
-            f"the diagnosis is that of the clinical visit nearest the scan, {WINDOW_DAYS} days away at most "
-            f"({', '.join(tables.names)})"
-        )
-        if undiagnosed:
-            source.notices.append(f"{undiagnosed} scan(s) have no diagnosis within {WINDOW_DAYS} days: it is unknown")
-    else:
+    """Note where the covariates come from, and what is unknown."""
+    archive = "the search CSV, else the DICOM header"
+    if not tables.tables:
+        source.origins = {"diagnosis": "Group (at enrolment)", "age": archive, "sex": archive}
         if any(groups):
             source.notices.append(
                 "WARNING: the diagnosis is the group at enrolment, which may have changed by the visit of the scan; "
                 "pass clinical_table: ADNIMERGE.csv or DXSUM.csv"
             )
-        source.origins |= {"diagnosis": "Group (at enrolment)", "age": "the search CSV, else the DICOM header"}
-    source.origins["sex"] = "the clinical table, else the search CSV, else the DICOM header"
+        return
+    source.origins = {
+        "diagnosis": f"{tables.diagnosis_columns()}, the visit nearest the scan",
+        "age": f"AGE + Years_bl, else {archive}",
+        "sex": f"PTGENDER, else {archive}",
+    }
+    source.notices.append(
+        f"the diagnosis is that of the clinical visit nearest the scan, {WINDOW_DAYS} days away at most "
+        f"({', '.join(tables.names)})"
+    )
+    if undiagnosed:
+        source.notices.append(f"{undiagnosed} scan(s) have no diagnosis within {WINDOW_DAYS} days: it is unknown")

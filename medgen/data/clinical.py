@@ -20,9 +20,10 @@ from medgen.data.tables import (
     same_name,
 )
 
-__all__ = ["WINDOW_DAYS", "ClinicalTables", "find_clinical_tables", "nearby_clinical_tables"]
+__all__ = ["KNOWN", "WINDOW_DAYS", "ClinicalTables", "find_clinical_tables", "nearby_clinical_tables"]
 
 WINDOW_DAYS = 183  # half a year, the shortest time between two of ADNI's visits with a diagnosis
+KNOWN = ("diagnosis", "age", "sex", "baseline", "visit")  # beside the tables' own columns
 MISSING = {"-1", "-4", "-1.0", "-4.0"}  # ADNI's codes for "not applicable" and "not recorded"
 
 
@@ -110,8 +111,8 @@ class ClinicalTables:
             visit: code of the scan's visit, see :func:`medgen.data.adni_codes.visit_code`; "" when unknown.
 
         Returns:
-            The columns of that visit's rows, and "diagnosis", "age", "sex", "baseline" (the group at enrolment) and
-            "visit" (code) as far as they are known.
+            The columns of that visit's rows, and of :data:`KNOWN` what is known: "baseline" is the group at enrolment,
+            "visit" the code.
         """
         known: dict[str, str] = {}
         for visits in self._visits:

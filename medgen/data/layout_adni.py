@@ -54,7 +54,9 @@ def read_adni(root: Path, clinical: Sequence[str | Path], rule: ScanRule, missin
     beside = [root.resolve().parent] if root in {person.parent for person in people} else []
     searches = search_tables(folders) or search_tables(beside)
     search = read_search(searches)
-    source = Source("adni", root, [], labels=ADNI_LABELS)
+    # the whole download, with the truth about a simulated one, is where its table is
+    whole = beside[0] if any(table.parent in beside for table in searches) else root
+    source = Source("adni", whole, [], labels=ADNI_LABELS)
     paths = find_clinical_tables(clinical, [*folders, *beside]) or nearby_clinical_tables([*folders, *beside])
     tables = ClinicalTables(paths)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,14 +35,16 @@ class ScanRule:
 
     1. ``version``: "original" takes the scan as acquired before GradWarp, B1, N3 and Scaled versions of it (fewer
        corrections first), "processed" the version with the most corrections;
-    2. ``field_strength``: a scan at this field strength before others (ADNI-1 scanned some at 1.5 T and 3 T);
+    2. ``field_strength``: a scan at this field strength before others (ADNI-1 scanned some at 1.5 T and 3 T). None is
+       the one at which most of the subject's visits were scanned, the higher one of two, so that a change from visit to
+       visit is not one of scanners;
     3. a scan that is not accelerated;
     4. the first of a scan and its repeat;
     5. the earlier one, then the one with the lower image ID.
 
     Args:
         version: "original" or "processed".
-        field_strength: preferred, in T; None for no preference.
+        field_strength: preferred, in T; None for the subject's most frequent one.
         include: what descriptions of T1-weighted scans have.
         exclude: what descriptions of other scans have.
 
@@ -51,7 +53,7 @@ class ScanRule:
     """
 
     version: str = "original"
-    field_strength: float | None = 3.0
+    field_strength: float | None = None
     include: str = T1
     exclude: str = NOT_T1
 
@@ -136,12 +138,15 @@ def choose_scans(candidates: Sequence[Candidate], rule: ScanRule) -> tuple[list[
             discards.append(discard(candidate, reason))
         else:
             visits[candidate.item.subject, candidate.visit].append(candidate)
-    for group in visits.values():
-        best = min(group, key=lambda c: [value for value, _ in _rank(c, rule)])
+    usual = _usual_strengths(visits)
+    for (subject, _), group in visits.items():
+        tesla = usual.get(subject) if rule.field_strength is None else rule.field_strength
+        ranks = {id(c): _rank(c, rule.version, tesla) for c in group}
+        best = min(group, key=lambda c: [value for value, _ in ranks[id(c)]])
         chosen.append(best)
         for other in group:
             if other is not best:
-                pairs = zip(_rank(other, rule), _rank(best, rule), strict=True)
+                pairs = zip(ranks[id(other)], ranks[id(best)], strict=True)
                 reason = next((why for (value, why), (least, _) in pairs if value != least), "a copy")
                 discards.append(discard(other, reason))
     order = {id(candidate): i for i, candidate in enumerate(candidates)}
@@ -159,7 +164,15 @@ def discard(candidate: Candidate, reason: str) -> Discard:
     }
 
 
-def _rank(candidate: Candidate, rule: ScanRule) -> list[tuple[Any, str]]:
+def _usual_strengths(visits: Mapping[tuple[str, str], Sequence[Candidate]]) -> dict[str, float]:
+    """Return the field strength at which most of each subject's visits were scanned, the higher one of two."""
+    counts: dict[str, Counter[float]] = defaultdict(Counter)
+    for (subject, _), group in visits.items():
+        counts[subject].update({round(c.field_strength, 1) for c in group if c.field_strength is not None})
+    return {subject: max(found, key=lambda t: (found[t], t)) for subject, found in counts.items() if found}
+
+
+def _rank(candidate: Candidate, version: str, wanted: float | None) -> list[tuple[Any, str]]:
     """Return the values by which scans compete, the lowest wins, each with what it means to have a higher one."""
     text = candidate.description
 
@@ -168,13 +181,13 @@ def _rank(candidate: Candidate, rule: ScanRule) -> list[tuple[Any, str]]:
 
     corrections = sum(has(pattern) for pattern in CORRECTIONS)
     processed = candidate.processed or corrections > 0
-    wrong = processed if rule.version == "original" else not processed
-    tesla, wanted = candidate.field_strength, rule.field_strength
+    wrong = processed if version == "original" else not processed
+    tesla = candidate.field_strength
     off = wanted is not None and tesla is not None and abs(tesla - wanted) > 0.25
     return [
         (wrong, f"a {'processed' if processed else 'original'} version of a scan"),
-        (corrections if rule.version == "original" else -corrections, "a version with other corrections"),
-        (off, f"another field strength than {wanted:g} T" if wanted else ""),
+        (corrections if version == "original" else -corrections, "a version with other corrections"),
+        (off, f"not at {wanted:g} T" if wanted else ""),
         (has(ACCELERATED), "accelerated"),
         (has(REPEAT), "a repeat"),
         (candidate.when, "a later scan of the visit"),
