@@ -38,8 +38,8 @@ LANDMARKS = MappingProxyType(
         "left_temporal_pole": (-42.0, 18.0, -36.0),
         "right_temporal_pole": (42.0, 18.0, -36.0),
         "vertex": (0.0, -28.0, 74.0),
-        "left_eye": (-32.0, 66.0, -36.0),
-        "right_eye": (32.0, 66.0, -36.0),
+        "left_eye": (-32.0, 61.0, -36.0),
+        "right_eye": (32.0, 61.0, -36.0),
     }
 )
 

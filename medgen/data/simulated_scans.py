@@ -235,11 +235,13 @@ def _headers(scan: Scan, key: str) -> dict[str, dict[str, Any]]:
             "StudyInstanceUID": study,
             "StudyDate": day,
             "StudyTime": f"{scan.clock}.000000",
+            "StudyID": f"{person.rid}",
             "StudyDescription": "SIMULATED ADNI",
         },
         "series": {
             "SeriesInstanceUID": hashed_uid("simulated download", key, scan.image_id),
             "SeriesNumber": scan.order + 2,
+            "BodyPartExamined": "HEAD",
             "SeriesDescription": scan.description,
             "SeriesDate": day,
             "SeriesTime": f"{scan.clock}.000000",
