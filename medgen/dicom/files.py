@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pydicom
+import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -22,7 +25,7 @@ from pydicom.uid import (
 
 from medgen.data.guard import ImageFileError, image_cap, open_regular
 
-__all__ = ["PixelElement", "dicom_files", "is_dicom", "read_header", "read_with_pixels"]
+__all__ = ["PixelElement", "dicom_files", "is_dicom", "quiet_pydicom", "read_header", "read_with_pixels"]
 
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV")
@@ -49,6 +52,40 @@ class PixelElement:
     stored_bytes: int = 0
     missing_bytes: int = 0
     known: bool = True
+
+
+class _Quiet:
+    """How many calls want pydicom quiet, and what it was set to before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.depth = 0
+        self.mode = pydicom.config.IGNORE
+
+
+_QUIET = _Quiet()
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock while this one forks
+    os.register_at_fork(after_in_child=_QUIET.__init__)  # type: ignore[misc]
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from warning of values whose form breaks the standard; the warnings would quote them.
+
+    ``warnings.catch_warnings`` is not for threads, and scans are read in several.
+    """
+    settings = pydicom.config.settings
+    with _QUIET.lock:
+        if _QUIET.depth == 0:
+            _QUIET.mode, settings.reading_validation_mode = settings.reading_validation_mode, pydicom.config.IGNORE
+        _QUIET.depth += 1
+    try:
+        yield
+    finally:
+        with _QUIET.lock:
+            _QUIET.depth -= 1
+            if _QUIET.depth == 0:
+                settings.reading_validation_mode = _QUIET.mode
 
 
 class _BoundedReader(io.BufferedReader):

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from medgen.data.guard import ImageFileError
-from medgen.dicom.files import PixelElement, read_header
+from medgen.dicom.files import PixelElement, quiet_pydicom, read_header
 from medgen.dicom.header import HEADER_TAGS, allowed_header, numbers, text
 from medgen.dicom.pixels import PIXEL_TAGS, PixelFormat, pixel_problems
 from medgen.dicom.problems import Problem
@@ -69,6 +69,7 @@ _WANTED: tuple[Any, ...] = (
     "MRAcquisitionType",
     "BurnedInAnnotation",
     "LossyImageCompression",
+    "ImagesInAcquisition",
 )
 FRAME_TAGS = tuple(map(Tag, _WANTED))
 
@@ -142,11 +143,12 @@ def read_frames(path: str | os.PathLike[str], key: bytes | None = None) -> Image
         ImageFileError: the file is no DICOM file or its header cannot be read. What is wrong with an image whose
             header can be read is in ``problems``.
     """
-    dataset, element = read_header(path, FRAME_TAGS)
-    try:
-        return _image(os.fspath(path), dataset, element, key)
-    except RecursionError as error:
-        raise ImageFileError(path, "its DICOM header is nested too deeply") from error
+    with quiet_pydicom():
+        dataset, element = read_header(path, FRAME_TAGS)
+        try:
+            return _image(os.fspath(path), dataset, element, key)
+        except RecursionError as error:
+            raise ImageFileError(path, "its DICOM header is nested too deeply") from error
 
 
 def _image(path: str, dataset: Dataset, element: PixelElement | None, key: bytes | None) -> Image:
@@ -197,6 +199,7 @@ def _facts(dataset: Dataset, shared: list[Dataset]) -> dict[str, str]:
         "acquisition": text(dataset, "MRAcquisitionType"),
         "flip_angle": next(filter(None, (text(d, "FlipAngle") for d in [dataset, *shared])), ""),
         "instance_number": text(dataset, "InstanceNumber"),
+        "of_images": text(dataset, "ImagesInAcquisition"),
         "burned_in": text(dataset, "BurnedInAnnotation").upper(),
         "lossy": text(dataset, "LossyImageCompression"),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
@@ -16,10 +15,10 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
 from medgen.data.guard import ImageFileError, check_affine, check_allocation
-from medgen.dicom.files import dicom_files, read_with_pixels
-from medgen.dicom.frames import FRAME_TAGS, Image
+from medgen.dicom.files import dicom_files, quiet_pydicom, read_with_pixels
+from medgen.dicom.frames import Image
 from medgen.dicom.geometry import Stack
-from medgen.dicom.pixels import decode
+from medgen.dicom.pixels import PIXEL_TAGS, decode
 from medgen.dicom.scan import group_series, read_images
 from medgen.dicom.series import assess
 
@@ -105,11 +104,10 @@ def _volume(place: str, stack: Stack, images: dict[str, Image]) -> tuple[NDArray
     # the planes are written straight to where they belong: a view of the result as (column, row, plane)
     planes = turned.transpose(order)[tuple(slice(None, None, int(flip)) for flip in axes[:, 1])]
     numbered = sorted(enumerate(stack.frames), key=lambda item: (item[1].path, item[1].index))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pydicom():
         for path, of_file in groupby(numbered, key=lambda item: item[1].path):
             targets = list(of_file)
-            dataset = read_with_pixels(path, FRAME_TAGS)
+            dataset = read_with_pixels(path, PIXEL_TAGS)
             decoded = decode(dataset, images[path].pixels, path, [frame.index for _, frame in targets])
             for (position, frame), plane in zip(targets, decoded, strict=True):
                 planes[:, :, position] = _rescaled(plane, frame.slope, frame.intercept).T

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -103,11 +102,9 @@ def scan_dicom(
         raise ImageFileError(root, "no such folder")
     key = secret_key() if key is None else key
     paths = _files(root)
-    with warnings.catch_warnings():  # pydicom warns of each value that breaks the standard in form
-        warnings.simplefilter("ignore")
-        with ThreadPoolExecutor(workers) as pool:
-            outcomes = pool.map(partial(_try_to_read, key=key), paths)
-            found = list(progress_bar(outcomes, progress, total=len(paths), desc="scan DICOM", unit="file"))
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = pool.map(partial(_try_to_read, key=key), paths)
+        found = list(progress_bar(outcomes, progress, total=len(paths), desc="scan DICOM", unit="file"))
     images = [outcome for outcome in found if isinstance(outcome, Image)]
     broken = {p: outcome for p, outcome in zip(paths, found, strict=True) if isinstance(outcome, str)}
     groups = group_series(images)
@@ -140,9 +137,7 @@ def read_images(paths: Iterable[str], key: bytes | None = None) -> list[Image]:
     Raises:
         ImageFileError: naming the first that cannot be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [read_frames(path, key) for path in paths]
+    return [read_frames(path, key) for path in paths]
 
 
 def group_series(images: Iterable[Image]) -> list[list[Image]]:

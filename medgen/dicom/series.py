@@ -224,6 +224,8 @@ def _notes(images: Sequence[Image], first: Image, found: Assessment) -> Iterator
         yield "no Patient ID: each study counts as a person"
     if first.facts["image_type"].startswith("DERIVED"):
         yield "derived from other images"
+    if found.stack and 1 < len(images) == len(found.stack.frames) and (missing := _missing_at_ends(images)):
+        yield missing
     if found.stack and found.stack.guessed_thickness:
         yield "one plane without thickness: 1 mm is taken"
     if any(image.facts["burned_in"] == "YES" for image in images):
@@ -232,3 +234,18 @@ def _notes(images: Sequence[Image], first: Image, found: Assessment) -> Iterator
         yield "was compressed with loss"
     if any(image.pixels.photometric == "MONOCHROME1" for image in images):
         yield "MONOCHROME1: turned over when read, so that bright is high"
+
+
+def _missing_at_ends(images: Sequence[Image]) -> str:
+    """Return that slices beyond the first or last may be missing, which positions cannot show; "" without a sign."""
+    numbers = [int(n) for image in images if (n := image.facts["instance_number"]).isdecimal()]
+    stated = {image.facts["of_images"] for image in images}
+    wanted = int(next(iter(stated))) if len(stated) == 1 and next(iter(stated)).isdecimal() else 0
+    if len(numbers) < len(images):
+        numbers = []
+    if wanted > len(images):
+        return f"{len(images)} of {wanted} images of the acquisition: slices may be missing at an end"
+    if numbers and (min(numbers) > 1 or max(numbers) > len(images)):
+        span = f"{min(numbers)} to {max(numbers)}"
+        return f"instance numbers run from {span} in {len(images)} images: slices may be missing at an end"
+    return ""

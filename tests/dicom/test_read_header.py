@@ -10,6 +10,8 @@ from pydicom.dataset import Dataset
 
 from medgen.dicom.header import HEADER_KEYS, allowed_header
 
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
+
 
 def header(**values: object) -> dict:
     dataset = Dataset()

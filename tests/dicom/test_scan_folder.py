@@ -133,6 +133,37 @@ def test_derived_images_are_noted(tmp_path: Path) -> None:
     assert series.notes == ["derived from other images", "text is burned into the pixels"]
 
 
+def test_slices_that_may_be_missing_at_an_end_are_noted(tmp_path: Path) -> None:
+    def number(i: int, ds: Dataset) -> Dataset | None:
+        ds.InstanceNumber = i + 1
+        return None if i < 2 else ds
+
+    def stated(i: int, ds: Dataset) -> Dataset:
+        ds.ImagesInAcquisition = 8
+        return ds
+
+    write_series(tmp_path / "a", picture(), change=number)
+    write_series(tmp_path / "b", picture(), change=stated)
+    notes = {Path(s.folder).name: s.notes for s in scan_dicom(tmp_path, progress=False, key=KEY)}
+    assert notes == {
+        "a": ["instance numbers run from 3 to 5 in 3 images: slices may be missing at an end"],
+        "b": ["5 of 8 images of the acquisition: slices may be missing at an end"],
+    }
+
+
+def test_pydicom_is_quiet_while_scanning_and_as_before_after(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    import pydicom.config
+
+    before = pydicom.config.settings.reading_validation_mode
+    for path in write_series(tmp_path, picture()):
+        path.write_bytes(path.read_bytes().replace(b"073Y", b"ab c"))
+    recwarn.clear()
+    (series,) = scan_dicom(tmp_path, progress=False, key=KEY)
+    assert series.header["age"] == 73.0  # from birth and study
+    assert pydicom.config.settings.reading_validation_mode == before
+    assert not [w for w in recwarn if "ab c" in str(w.message)]
+
+
 def test_the_command_prints_and_writes_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

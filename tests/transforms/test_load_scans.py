@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 import pickle
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from dicom_series import SAGITTAL, picture, write_series
 from monai.data import MetaTensor, list_data_collate
 
 from medgen.data import CohortError
 from medgen.dicom.header import HEADER_KEYS
 from medgen.transforms import LoadDicomSeries, LoadDicomSeriesd, LoadScan, LoadScand
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "dicom"))
-from dicom_series import SAGITTAL, picture, write_series
 
 
 @pytest.fixture(autouse=True)
