@@ -20,10 +20,10 @@ logger = logging.getLogger("medgen.preprocess")
 Job = TypeVar("Job")
 
 WORKER_GIB = 2.5  # what one worker may need: the pipeline stays below 2 GiB
-# A scan that kills its worker is tried once more, as the cause may lie elsewhere; then it has failed. A worker never
-# pauses: nothing that it could forget or write to disk would free memory, so it would wait for ever.
+# A worker never pauses: nothing that it could forget or write to disk would free memory, so it would wait for ever.
 _LOCAL = {
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.no-workers-timeout": "2 minutes",
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -41,8 +41,8 @@ def run_jobs(
 ) -> Generator[tuple[Job, dict[str, Any]], None, None]:
     """Yield each job and what ``function`` returned for it, in the order in which they finish.
 
-    A worker has one job at a time, so that one that dies takes no other job with it. Closing the iterator early stops
-    the workers.
+    A worker has one job at a time. Jobs whose worker was killed are tried once more at the end, one by one, and the one
+    that kills a worker again has failed. Closing the iterator early stops the workers.
 
     Args:
         function: a function of a module that workers can import.
@@ -119,7 +119,18 @@ def _local(distributed: Any, count: int, memory_limit: str | float) -> Iterator[
             yield client
         finally:
             client.close(timeout=2)
-            cluster.close(timeout=10)
+            _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """Close a local cluster; workers that are only starting, after one died, do not listen yet and are killed."""
+    nannies = list(cluster.workers.values())
+    try:
+        cluster.close(timeout=10)
+    except TimeoutError:
+        for pid in {nanny.pid for nanny in nannies} - {None}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _security(distributed: Any) -> Any:
@@ -158,34 +169,56 @@ def _looks(folder: str | None) -> tuple[str, bool]:
 def _results(
     client: Any, distributed: Any, function: Callable[[Job], dict[str, Any]], jobs: Sequence[Job]
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Yield jobs and results; jobs whose worker died are tried once more at the end, each alone: one of them did it."""
+    suspects = []
+    for job, result in _parallel(client, distributed, function, jobs):
+        if result is None:
+            suspects.append(job)
+        else:
+            yield job, result
+    for job in suspects:
+        for _, result in _parallel(client, distributed, function, [job]):
+            yield job, result or {"error": "its process was killed twice, most likely for want of memory"}
+
+
+def _parallel(
+    client: Any, distributed: Any, function: Callable[[Job], dict[str, Any]], jobs: Sequence[Job]
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Yield jobs and results, None for a job whose worker died; a worker has no second job to take along."""
     waiting = iter(jobs)
-    running: dict[str, tuple[Job, Any]] = {}
+    running: dict[str, Job] = {}
     finished = distributed.as_completed()
 
     def hand_out() -> None:
         room = max(1, sum(client.nthreads().values())) - len(running)
         for job in itertools.islice(waiting, max(0, room)):
             future = client.submit(function, job, pure=False)
-            running[future.key] = (job, future)
+            running[future.key] = job
             finished.add(future)
 
     hand_out()
     for future in finished:
-        job, _ = running.pop(future.key)
+        if future.status == "pending":  # its worker died with the result before that was fetched
+            finished.add(future)
+            continue
+        job = running.pop(future.key)
         if future.status == "finished":
             result = future.result()
         elif future.status == "error":
-            result = {"error": _failure(future.exception(), distributed)}
+            result = _failure(future.exception(), distributed)
         else:
             raise ConnectionError("the Dask scheduler was lost; the same command goes on with the scans left")
+        future.release()  # else it is computed again when its worker dies later
         yield job, result
         hand_out()
 
 
-def _failure(error: BaseException, distributed: Any) -> str:
+def _failure(error: BaseException, distributed: Any) -> dict[str, Any] | None:
     if isinstance(error, distributed.KilledWorker):
-        return "the process that worked on it was killed, most likely for want of memory; see --memory_limit"
-    return f"{type(error).__name__}: {error}"
+        return None
+    if type(error).__name__ == "NoValidWorkerError":
+        raise ConnectionError("no worker is left, and none comes back; the same command goes on with the scans left")
+    return {"error": f"{type(error).__name__}: {error}"}
 
 
 def dask_setup(worker: Any) -> None:
