@@ -6,6 +6,8 @@ import pytest
 
 from medgen.data.adni_codes import diagnosis_of, label_of, visit_code
 
+CHANGES = ("CN", "MCI", "AD", "MCI", "AD", "AD", "CN", "MCI", "CN")  # to what DXCHANGE's 1 to 9 lead
+
 
 @pytest.mark.parametrize(
     ("text", "code"),

@@ -29,9 +29,9 @@ Accelerated Sagittal MPRAGE (MSV21);MPRAGE SENSE2;MPRAGE_GRAPPA2;Sag IR-SPGR;MPR
 MPR__GradWarp__B1_Correction__N3__Scaled_2;ADNI3_t1_mprag_sag_p2_iso;t1_mpr_ns_sag_p2_iso_1mm;SAG T1 3D;T1 Repeat
 FSPGR 3D;T1w_MPR;tfl3d1_16ns;WIP 3D_TFE;t1_MPRAGEcr_noGRAPPA"""
 OTHER_NAMES = """3 Plane Localizer;Axial PD/T2 FSE;Axial T2-FLAIR;Axial T2 STAR;B1-calibration Head;Calibration Scan
-AAHScout;AAHead_Scout_MPR_Cor;Axial DTI;ASL_PERFUSION;Resting State fMRI;Field Mapping;HarP 135 final release 2015;Brain Mask
+AAHScout;AAHead_Scout_MPR_Cor;Axial DTI;ASL_PERFUSION;Resting State fMRI;Field Mapping;Brain Mask
 Spatially Normalized, Masked and N3 corrected T1 image;Sagittal 3D FLAIR;MPRAGE SENSE localizer;MPRAGE Range;T1 map
-Accelerated Sagittal MPRAGE_MPR_Cor;Coronal MPR;HighResHippocampus;relCBF"""
+HarP 135 final release 2015;Accelerated Sagittal MPRAGE_MPR_Cor;Coronal MPR;HighResHippocampus;relCBF"""
 
 
 @pytest.mark.parametrize("description", T1_NAMES.replace("\n", ";").split(";"))
