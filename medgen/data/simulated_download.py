@@ -11,15 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 
-from medgen.data.simulated import GROUND_TRUTH, TEMPLATE_NOTICE, cache_dir, make_once
 from medgen.data.simulated_anatomy import load_template
 from medgen.data.simulated_head import Head, Person, draw_person, rigid_pose, sagittal_grid, simulate_head
 from medgen.data.simulated_people import VentricleModel
@@ -27,8 +24,16 @@ from medgen.data.simulated_scans import Scan, plan_scans, write_scan
 from medgen.data.simulated_skull import load_surroundings
 from medgen.data.simulated_tables import write_adnimerge, write_dxsum, write_search
 from medgen.data.simulated_visits import Participant, draw_participants
+from medgen.data.simulated_writing import (
+    GROUND_TRUTH,
+    TEMPLATE_NOTICE,
+    cache_dir,
+    check_request,
+    in_threads,
+    make_once,
+    save_volume,
+)
 from medgen.files import write_json, write_text
-from medgen.progress import progress_bar
 from medgen.randomness import numpy_generator
 
 __all__ = ["simulated_download"]
@@ -87,13 +92,7 @@ def simulated_download(
     Example:
         >>> folder = simulated_download("adni", subjects=4, spacing=4.0)  # doctest: +SKIP
     """
-    sizes = tuple(float(s) for s in spacing) if isinstance(spacing, Sequence) else (float(spacing),) * 3
-    if isinstance(subjects, bool) or not isinstance(subjects, int) or subjects < 2:
-        raise ValueError(f"subjects: expected a whole number of at least 2, found {subjects!r}")
-    if len(sizes) != 3 or not all(0.5 <= s <= 8.0 for s in sizes):
-        raise ValueError(f"spacing: expected one number or three, in 0.5-8 mm, found {spacing!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: expected a whole number of at least 0, found {seed!r}")
+    sizes = check_request(subjects, spacing, seed)
     parameters: dict[str, Any] = {
         "version": VERSION,
         "subjects": subjects,
@@ -140,32 +139,15 @@ def _write(folder: Path, parameters: dict[str, Any], key: str, workers: int | No
         )
         for p in participants
     }
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    heads = [scan for scan in scans if scan.source == scan.image_id]
+
+    def write(scan: Scan) -> dict[str, dict[str, Any]]:
+        made_of_it = [s for s in scans if s.source == scan.image_id and s is not scan]
+        return _write_head(folder, [scan, *made_of_it], people[scan.participant.ptid], seed, spacing, key)
+
     truth: dict[str, dict[str, Any]] = {}
-    with (
-        ThreadPoolExecutor(max(1, min(workers or available, len(heads))), thread_name_prefix="simulated") as pool,
-        progress_bar(show=progress, total=len(heads), desc="simulated download", unit=" scans") as bar,
-    ):
-        jobs = [
-            pool.submit(
-                _write_head,
-                folder,
-                [scan, *(s for s in scans if s.source == scan.image_id and s is not scan)],
-                people[scan.participant.ptid],
-                seed,
-                spacing,
-                key,
-            )
-            for scan in heads
-        ]
-        try:
-            for job in as_completed(jobs):
-                truth.update(job.result())
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    heads = [scan for scan in scans if scan.source == scan.image_id]
+    for _, entries in in_threads(write, heads, workers, progress, "simulated download", "scans"):
+        truth.update(entries)
     broken = _break_one(folder, scans) if parameters["broken"] else None
     write_search(folder / "SIMULATED_COLLECTION.csv", scans)
     volumes = {image: entry["ventricle_ml"] for image, entry in truth.items()}
@@ -201,12 +183,8 @@ def _write_head(
         pose,
         replace(scan.scanner, gain=gain),
     )
-    masks = folder / TRUTH
-    masks.mkdir(parents=True, exist_ok=True)
     for name, mask in (("brain", head.brain), ("ventricles", head.ventricles)):
-        nifti = nibabel.Nifti1Image(mask, head.affine)
-        nifti.header["descrip"] = b"simulated by medgen"
-        nibabel.save(nifti, masks / f"{scan.image_id}_{name}.nii.gz")
+        save_volume(mask, head.affine, folder / TRUTH / f"{scan.image_id}_{name}.nii.gz", "scanner")
     result = {}
     for member in scans:
         files = write_scan(member, head, folder / "ADNI", key)

@@ -9,11 +9,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 
 from medgen.data.simulated_head import Affine, Head, Scanner
 from medgen.data.simulated_visits import Participant, Visit
+from medgen.data.simulated_writing import save_volume
 from medgen.dicom.instances import age_string, mr_instances, write_instances
 from medgen.dicom.uids import hashed_uid
 
@@ -290,13 +290,8 @@ def _as_t2(head: Head) -> tuple[np.ndarray, Affine]:
 def _write_processed(scan: Scan, head: Head, target: Path) -> Path:
     """Write what the archive's processing makes of a scan: its field taken out for the most part, as NIfTI."""
     flat = np.clip(np.rint(0.8 * head.intensity / head.bias**0.8), 0, 32767).astype(np.int16)
-    nifti = nibabel.Nifti1Image(flat, head.affine)
-    nifti.set_sform(head.affine, code="scanner")
-    nifti.set_qform(head.affine, code="scanner")
-    nifti.header.set_xyzt_units("mm")
-    nifti.header["descrip"] = b"simulated by medgen"
     stamp = f"{scan.day:%Y%m%d}{scan.clock}{scan.order:03d}"
     name = f"ADNI_{scan.participant.ptid}_MR_{_as_folder(scan.description)}_Br_{stamp}_{scan.series_id}"
     path = target / f"{name}_{scan.image_id}.nii"
-    nibabel.save(nifti, path)
+    save_volume(flat, head.affine, path, "scanner")
     return path
