@@ -12,6 +12,11 @@ _MODULES = {
     "scan": ("SeriesTable", "scan_dicom"),
     "series": ("SeriesInfo",),
     "read": ("read_series",),
+    "instances": ("mr_instances", "write_instances"),
+    "synthetic": ("synthetic_instances", "write_synthetic"),
+    "derived": ("derived_instances", "write_derived"),
+    "segmentation": ("Segment", "segmentation_instance", "write_segmentation"),
+    "verify": ("MarkError",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds, validate_value
 
@@ -160,14 +161,14 @@ def assign(dataset: Dataset, argument: str, allowed: Mapping[str, Any], given: M
         value = (given or {}).get(keyword)
         value = default if value is None else value
         if value is not None:
-            setattr(dataset, keyword, decimal(value) if isinstance(value, float) else value)
             if isinstance(value, str):
-                _check_form(argument, keyword, dataset[keyword].VR, value)
+                _check_form(argument, keyword, value)
+            setattr(dataset, keyword, decimal(value) if isinstance(value, float) else value)
 
 
-def _check_form(argument: str, keyword: str, vr: str, value: str) -> None:
+def _check_form(argument: str, keyword: str, value: str) -> None:
     try:
-        validate_value(vr, value, pydicom.config.RAISE)
+        validate_value(dictionary_VR(keyword), value, pydicom.config.RAISE)
     except ValueError as error:
         raise ValueError(f"{argument}: {keyword} is {value!r}: {error}") from error
 

@@ -39,6 +39,8 @@ from medgen.files import atomic_write
 
 __all__ = ["age_string", "mr_instances", "sex_code", "write_instances"]
 
+_UNPAIRED = ("ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SKULL", "WHOLEBODY")
+
 
 def mr_instances(
     volume: Any,
@@ -98,8 +100,8 @@ def mr_instances(
     assign(common, "equipment", EQUIPMENT, equipment)
     assign(common, "acquisition", ACQUISITION, acquisition)
     assign(common, "image", IMAGE, image)
-    if "BodyPartExamined" not in common:
-        common.Laterality = ""  # required, and unknown
+    if common.get("BodyPartExamined") not in _UNPAIRED:
+        common.Laterality = ""  # required where the part may be one of a pair, and unknown
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if keyword not in common:
             setattr(common, keyword, new_uid())

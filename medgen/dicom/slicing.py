@@ -98,7 +98,7 @@ def cut(volume: Any, affine: Any, slice_axis: int | str = "axial") -> SliceStack
     order = [axis, along_column, along_row]
     flips = [np.sign(directions[:, i] @ target) < 0 for i, target in _targets(directions, order)]
     array = array.transpose(*order, *range(3, array.ndim))
-    array = np.flip(array, axis=[d for d in range(3) if flips[d]])
+    array = np.flip(array, axis=tuple(d for d in range(3) if flips[d]))
 
     signed = np.stack([-directions[:, i] if flip else directions[:, i] for i, flip in zip(order, flips, strict=True)])
     corner = np.zeros(3)

@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pydicom
 import pytest
-from invented_patient import HIDDEN, IDENTITY, KEY, forbidden, full_header, instances
-from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
+from invented_patient import IDENTITY, KEY, forbidden, full_header, instances
+from pydicom.uid import UID_dictionary
 
 from medgen.dicom.deidentify import deidentify, mapped_uid
+from medgen.dicom.files import dicom_files
 from medgen.dicom.instances import write_instances
 from medgen.dicom.synthetic import synthetic_instances
 from medgen.dicom.verify import check_generated, elements
@@ -25,9 +26,7 @@ def encoded(dataset):
 def test_nothing_of_the_identity_survives_at_any_depth(tmp_path):
     original = full_header()
     before = encoded(original).lower()
-    assert all(word in before for word in forbidden() if word not in (b"acc7731",)) or True
-    missing = [word for word in forbidden() if word not in before]
-    assert not missing, "the fixture must hold what is looked for"
+    assert [word for word in forbidden() if word not in before] == []  # the fixture holds what is looked for
     (path,) = write_instances([deidentify(original, KEY)], tmp_path)
     after = path.read_bytes().lower()
     assert [word for word in forbidden() if word in after] == []
@@ -41,6 +40,7 @@ def test_the_original_is_left_alone_and_the_rest_is_kept():
     assert found.PixelData == original.PixelData
     assert found.ImagePositionPatient == original.ImagePositionPatient
     assert found.Manufacturer == "Invented Scanners"
+    assert str(found.AnatomicRegionSequence[0].ConceptNameCodeSequence[0].OperatorsName) == "ANONYMIZED"
     assert not any(element.tag.is_private for element in elements(found))
 
 
@@ -97,14 +97,14 @@ def test_identity_hidden_in_any_attribute_of_the_dictionary_is_found():
     entries = [(tag, entry[0]) for tag, entry in DicomDictionary.items() if entry[0] in values and tag >> 16 > 0x0004]
     dataset = instances(1)[0]
     for tag, vr in generator.sample(entries, 900):
-        if tag in dataset and tag not in (0x00080018,):
-            continue
-        if tag >> 16 != 0x0008 or tag & 0xFFFF not in (0x0016, 0x0005):
+        if tag not in dataset:
             dataset.add_new(tag, vr, values[vr])
     nested = pydicom.Dataset()
     nested.update({tag: element for tag, element in dataset.items() if element.tag.group not in (0x7FE0, 0x0028)})
-    dataset.ContentSequence = [nested]
-    after = encoded(deidentify(dataset, KEY)).lower()
+    dataset.AnatomicRegionSequence = [nested]
+    found = deidentify(dataset, KEY)
+    assert len(found.AnatomicRegionSequence[0]) > 100
+    after = encoded(found).lower()
     assert [word for word in forbidden() if word in after] == []
 
 
@@ -115,8 +115,7 @@ def test_a_short_key_is_refused():
 
 @pytest.mark.real_data
 def test_nothing_of_a_real_header_survives(real_data, tmp_path):
-    files = sorted(path for path in (real_data / "dicom_t1").rglob("*") if path.is_file())[::60]
-    files += [next(path for path in sorted(folder.rglob("*")) if path.is_file()) for folder in sorted((real_data / "dicom_siemens_epi").iterdir()) if folder.is_dir()]
+    files = dicom_files(real_data / "dicom_t1")[::60] + dicom_files(real_data / "dicom_siemens_epi")[::40]
     for number, file in enumerate(files):
         original = pydicom.dcmread(file)
         original.remove_private_tags()
@@ -131,5 +130,4 @@ def test_nothing_of_a_real_header_survives(real_data, tmp_path):
         assert known
         (path,) = write_instances([deidentify(pydicom.dcmread(file), KEY)], tmp_path / str(number))
         header = path.read_bytes()
-        assert original.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian or True
         assert sum(word in header for word in known) == 0

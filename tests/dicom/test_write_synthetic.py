@@ -62,13 +62,17 @@ def test_the_notice_is_in_the_pixels_and_nowhere_else():
     plain = synthetic_instances(IMAGE, np.eye(4), burned_in=False)
     assert {dataset.BurnedInAnnotation for dataset in plain} == {"NO"}
     for one, other in zip(marked, plain, strict=True):
-        rows = np.flatnonzero((np.frombuffer(one.PixelData, "<u2") != np.frombuffer(other.PixelData, "<u2")).reshape(80, 96).any(1))
+        rows = np.flatnonzero(
+            (np.frombuffer(one.PixelData, "<u2") != np.frombuffer(other.PixelData, "<u2")).reshape(80, 96).any(1)
+        )
         assert rows.min() > 50
         assert rows.max() == 79
 
 
 def test_intensities_are_kept_to_half_a_step_and_cut_off_at_the_ends():
-    found = np.stack([np.frombuffer(d.PixelData, "<u2") for d in synthetic_instances(IMAGE, np.eye(4), burned_in=False)])
+    found = np.stack(
+        [np.frombuffer(d.PixelData, "<u2") for d in synthetic_instances(IMAGE, np.eye(4), burned_in=False)]
+    )
     found = found.reshape(3, 80, 96)[:, ::-1, ::-1].transpose(2, 1, 0) / 4095 * 2 - 1
     assert np.abs(found - IMAGE.clip(-1, 1)).max() <= 1 / 4095 + 1e-9
 
@@ -101,7 +105,8 @@ def test_what_cannot_be_written_is_named(change, message):
 
 
 @pytest.mark.parametrize(
-    "parameter", ["SyntheticData", "ImageType", "Manufacturer", "PatientName", "SeriesDescription", "BurnedInAnnotation"]
+    "parameter",
+    ["SyntheticData", "ImageType", "Manufacturer", "PatientName", "SeriesDescription", "BurnedInAnnotation"],
 )
 def test_parameters_cannot_unsay_a_mark(parameter):
     found = synthetic_instances(IMAGE, np.eye(4), generation={parameter: "NO"}, covariates={parameter: "ORIGINAL"})[0]
