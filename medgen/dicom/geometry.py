@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medgen.dicom.frames import TRAITS, Frame
 from medgen.dicom.problems import Problem
 
-__all__ = ["Stack", "arrange", "plane_name"]
+__all__ = ["Stack", "arrange", "mixed_orientations", "plane_name"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME_DIRECTION = 1e-3  # of each direction cosine; headers round them to 4 digits or more
@@ -99,11 +99,12 @@ def _directions(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return row / np.linalg.norm(row), column / np.linalg.norm(column)
 
 
-def _mixed(frames: Sequence[Frame]) -> list[Problem]:
-    """Find planes that are not parallel, or not of one pixel size."""
+def mixed_orientations(frames: Sequence[Frame]) -> list[Problem]:
+    """Find planes that are not parallel."""
     groups: list[tuple[tuple[float, ...], list[Frame]]] = []
     for frame in frames:
-        orientation = frame.orientation or ()
+        if (orientation := frame.orientation) is None:
+            continue
         for known, members in groups:
             if max(abs(a - b) for a, b in zip(known, orientation, strict=True)) <= _SAME_DIRECTION:
                 members.append(frame)
@@ -114,6 +115,13 @@ def _mixed(frames: Sequence[Frame]) -> list[Problem]:
         sizes = ", ".join(sorted(f"{len(members)} {plane_name(known)}" for known, members in groups)[:6])
         more = " ..." if len(groups) > 6 else ""
         return [Problem("orientations", f"mixed orientations ({sizes}{more}): a localiser, or several series in one")]
+    return []
+
+
+def _mixed(frames: Sequence[Frame]) -> list[Problem]:
+    """Find planes that are not parallel, or not of one pixel size."""
+    if found := mixed_orientations(frames):
+        return found
     spacing = np.array([f.spacing for f in frames])
     odd = [f for f, s in zip(frames, spacing, strict=True) if np.abs(s / spacing[0] - 1).max() > _SAME_SPACING]
     if odd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medgen.dicom.frames import Image
-from medgen.dicom.geometry import Stack, arrange, plane_name
+from medgen.dicom.geometry import Stack, arrange, mixed_orientations, plane_name
 from medgen.dicom.header import HEADER_KEYS
 from medgen.dicom.keys import keyed_name
 from medgen.dicom.problems import Problem
@@ -29,6 +30,7 @@ _KINDS = {  # of a series, by the code of a problem; the first that applies
     "sizes": "mixed",
     "geometry": "no geometry",
 }
+_LOCALIZER = re.compile(r"locali[sz]er|scout|survey|3.?plane|\bloc\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class SeriesInfo:
         sizes = ("multi_frame", "columns", "rows", "slices")
         return {
             **{name: getattr(self, name) for name in (*fields, *sizes)},
-            **{f"spacing_{axis}": value for axis, value in zip("xyz", self.spacing, strict=True)},
+            **{f"spacing_{axis}": round(value, 6) for axis, value in zip("xyz", self.spacing, strict=True)},
             "orientation": self.orientation,
             **{name: self.header.get(name, "") for name in HEADER_KEYS},
             "problems": "; ".join(self.problems),
@@ -128,10 +130,14 @@ def assess(images: Sequence[Image]) -> Assessment:
     if len(shapes) > 1:
         sizes = ", ".join(f"{n} of {c} x {r}" for (c, r), n in shapes.most_common(4))
         problems.append(Problem("sizes", f"images of different sizes ({sizes})"))
+        problems += mixed_orientations([frame for image in with_pixels for frame in image.frames])
     elif with_pixels and not codes & {"mosaic", "colour", "geometry"}:
         unique = {image.instance or image.path: image for image in reversed(with_pixels)}
         stack, found = arrange([frame for image in reversed(unique.values()) for frame in image.frames])
         problems += found
+    named = any(_LOCALIZER.search(image.facts["description"]) for image in images)
+    if named and any(p.code == "orientations" for p in problems):
+        problems.append(Problem("localizer", "a localiser (by its description)"))
     return Assessment(_kind(images, problems), None if problems else stack, problems)
 
 

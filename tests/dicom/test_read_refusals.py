@@ -104,6 +104,19 @@ def test_mixed_orientations_and_localisers_are_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "c", "a localiser (its Image Type says so)").kind == "localizer"
 
 
+def test_a_localiser_may_be_known_by_its_description_alone(tmp_path: Path) -> None:
+    def name(i: int, ds: Dataset) -> Dataset:
+        ds.SeriesDescription = "3 Plane Localizer"
+        return ds
+
+    uids = new_uids()
+    write_series(tmp_path / "a", picture(), AXIAL, uids=uids, prefix="t", change=name)
+    write_series(tmp_path / "a", picture((5, 7, 4)), SAGITTAL, uids=uids, prefix="s", change=name)
+    assert refused(tmp_path / "a", "different sizes", "5 axial, 5 sagittal", "localiser").kind == "localizer"
+    write_series(tmp_path / "b", picture(), change=name)  # one stack of one orientation is a volume, whatever its name
+    assert scan_dicom(tmp_path / "b", progress=False, key=KEY)[0].readable
+
+
 def test_mosaics_are_named_with_advice(tmp_path: Path) -> None:
     def mosaic(i: int, ds: Dataset) -> Dataset:
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
