@@ -87,7 +87,7 @@ def allowed_header(dataset: Dataset, groups: Iterable[Dataset] = (), key: bytes 
 
     ``age`` is Patient's Age in years, or whole years from birth to the study; above 120 it is unknown. ``site`` is the
     Clinical Trial Site ID where that is a code, else a keyed name made of it or of the Institution Name, so that sites
-    can be told apart and not be named.
+    can be told apart and not be named; it is unknown where no key can be kept.
 
     Args:
         dataset: header of an image.
@@ -150,4 +150,7 @@ def _site(dataset: Dataset, key: bytes | None) -> str:
     if _SITE_CODE.fullmatch(code):
         return code
     name = code or text(dataset, "InstitutionName")
-    return keyed_name("site", name.casefold(), key=key, length=6) if name else ""
+    try:
+        return keyed_name("site", name.casefold(), key=key, length=6) if name else ""
+    except ValueError:  # no key can be kept here: a volume is worth reading without the name of its site
+        return ""

@@ -55,9 +55,12 @@ def read_series(
             series, more memory than allowed (:func:`medgen.data.guard.check_allocation`).
 
     Example:
-        >>> volume = read_series("ADNI/941_S_9001/MPRAGE/2011-01-01/I9001")  # doctest: +SKIP
-        >>> volume.shape, volume.meta["dicom"]["field_strength"]  # doctest: +SKIP
-        (torch.Size([1, 176, 256, 256]), 3.0)
+        >>> from pydicom.data import get_testdata_file
+        >>> volume = read_series(get_testdata_file("MR_small.dcm"), key=b"secret of 16 bytes")
+        >>> volume.shape, volume.pixdim.tolist()
+        (torch.Size([1, 64, 64, 1]), [0.3125, 0.3125, 0.8])
+        >>> volume.meta["dicom"]["manufacturer"], volume.meta["dicom"]["repetition_time"]
+        ('TOSHIBA_MEC', 4000.0)
     """
     single = isinstance(files_or_folder, (str, os.PathLike))
     paths = dicom_files(files_or_folder) if single else [os.fspath(p) for p in files_or_folder]  # type: ignore

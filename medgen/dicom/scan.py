@@ -95,8 +95,10 @@ def scan_dicom(
         ImageFileError: when there is no such path.
 
     Example:
-        >>> table = scan_dicom("ADNI")  # doctest: +SKIP
-        >>> [s.folder for s in table if s.readable and s.modality == "MR"]  # doctest: +SKIP
+        >>> from pydicom.data import get_testdata_file
+        >>> table = scan_dicom(get_testdata_file("CT_small.dcm"), progress=False, key=b"secret of 16 bytes")
+        >>> [(s.modality, s.kind, s.columns, s.rows, s.slices, s.orientation, s.readable) for s in table]
+        [('CT', 'image', 128, 128, 1, 'axial', True)]
     """
     if not Path(root).exists():
         raise ImageFileError(root, "no such folder")

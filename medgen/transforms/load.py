@@ -32,9 +32,9 @@ class LoadScan(Transform):
         channels: wanted number of channels, None for what the files give (one for a picture).
 
     Example:
-        >>> volume = LoadScan()("sub-01_T1w.nii.gz")  # doctest: +SKIP
-        >>> volume.shape, volume.pixdim  # doctest: +SKIP
-        (torch.Size([1, 176, 256, 256]), tensor([1., 1., 1.], dtype=torch.float64))
+        >>> from pydicom.data import get_testdata_file
+        >>> LoadScan()(get_testdata_file("CT_small.dcm")).shape
+        torch.Size([1, 128, 128, 1])
     """
 
     def __init__(self, channels: int | None = None) -> None:
@@ -79,9 +79,10 @@ class LoadDicomSeries(Transform):
         series_uid: Series Instance UID, for folders of several series; None where there is one.
 
     Example:
-        >>> volume = LoadDicomSeries()("ADNI/941_S_9001/MPRAGE/2011-01-01/I9001")  # doctest: +SKIP
-        >>> volume.meta["dicom"]["age"], volume.meta["dicom"]["field_strength"]  # doctest: +SKIP
-        (73.0, 3.0)
+        >>> from pydicom.data import get_testdata_file
+        >>> volume = LoadDicomSeries()(get_testdata_file("MR_small.dcm"))
+        >>> volume.shape, volume.meta["dicom"]["repetition_time"]
+        (torch.Size([1, 64, 64, 1]), 4000.0)
     """
 
     def __init__(self, series_uid: str | None = None) -> None:
@@ -114,6 +115,13 @@ class LoadDicomSeriesd(KeyedTransform):
             is left as it is, unless it is None, NaN or ""; one that the header lacks is added as NaN or "".
         prefix: put before the names of added fields.
         allow_missing_keys: whether a key may be absent.
+
+    Example:
+        >>> from pydicom.data import get_testdata_file
+        >>> record = {"image": get_testdata_file("MR_small.dcm"), "sex": "F"}
+        >>> loaded = LoadDicomSeriesd("image", covariates=["sex", "repetition_time"])(record)
+        >>> loaded["sex"], loaded["repetition_time"]
+        ('F', 4000.0)
 
     Raises:
         ValueError: ``covariates`` names a field that is not on the allowlist.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from dicom_series import KEY
@@ -64,6 +65,15 @@ def test_a_site_is_a_code_or_a_keyed_name() -> None:
     assert "General" not in named
     assert header(InstitutionName="GENERAL HOSPITAL ")["site"] == named
     assert header(ClinicalTrialSiteID="General Hospital of the Town", InstitutionName="x")["site"].startswith("site-")
+
+
+def test_without_a_place_for_the_key_the_site_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("MEDGEN_PATIENT_KEY", raising=False)
+    monkeypatch.setenv("MEDGEN_CACHE", str(tmp_path / "file" / "cache"))
+    dataset = Dataset()
+    dataset.InstitutionName = "General Hospital"
+    assert allowed_header(dataset)["site"] == ""
 
 
 def test_values_that_cannot_be_read_are_missing() -> None:
