@@ -284,7 +284,7 @@ def _as_t2(head: Head) -> tuple[np.ndarray, Affine]:
     affine = head.affine.copy()
     affine[:3, 3] += affine[:3, 2] * (step // 2)
     affine[:3, 2] *= step
-    return np.rint(900.0 * np.clip(image / 0.12, 0.0, 1.0) * np.clip(1.15 - image, 0.05, 1.0)), affine
+    return np.rint(900.0 * np.clip((image - 0.1) / 0.06, 0.0, 1.0) * np.clip(1.15 - image, 0.05, 1.0)), affine
 
 
 def _write_processed(scan: Scan, head: Head, target: Path) -> Path:
