@@ -39,6 +39,10 @@ from medgen.files import atomic_write
 
 __all__ = ["age_string", "mr_instances", "sex_code", "write_instances"]
 
+# how dcmwrite is told to write preamble and file meta information, as of pydicom 3 and before
+_WHOLE_FILE: dict[str, Any] = (
+    {"enforce_file_format": True} if int(pydicom.__version__.split(".")[0]) >= 3 else {"write_like_original": False}
+)
 _UNPAIRED = ("ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SKULL", "WHOLEBODY")
 
 
@@ -143,7 +147,7 @@ def write_instances(
         file = pydicom.FileDataset(str(path), dataset, file_meta=meta, preamble=bytes(128))
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) if atomic else contextlib.nullcontext(path) as temporary:
-            pydicom.dcmwrite(temporary, file, enforce_file_format=True)
+            pydicom.dcmwrite(temporary, file, **_WHOLE_FILE)
     return paths
 
 
