@@ -24,6 +24,7 @@ __all__ = ["decode_apart"]
 
 SECONDS = 8.0  # that a frame may take; a large one takes a tenth of a second
 STARTING_SECONDS = 60.0
+_SCRIPT = Path(__file__).with_name("decoding_child.py")
 _TYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4")
 
 
@@ -59,7 +60,7 @@ class _Child:
     def __init__(self) -> None:
         places = [p for p in sys.path if p]
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("decoding_child.py"))],
+            [sys.executable, str(_SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
@@ -84,21 +85,19 @@ class _Child:
         try:
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
-            line = stdout.readline(1 << 16)
-            answer = json.loads(line) if line.endswith(b"\n") else None
+            answer = json.loads(stdout.readline(1 << 16))
             self.fresh = False
-            if answer is not None and "error" in answer:
+            if "error" in answer:
                 raise ImageFileError(path, f"its pixels cannot be decoded ({answer['error']})")
-            if answer is not None:
-                return self._content(path, answer, shape, stdout.read)
-        except OSError:
-            pass  # it is gone
-        finally:
+            return self._content(path, answer, shape, stdout.read)
+        except ImageFileError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError):  # no answer, or none that makes sense
             late = not timer.is_alive()
+        finally:
             timer.cancel()
         self.stop()
-        code = self.process.returncode
-        how = f"took more than {seconds:.0f} s" if late else f"crashed ({_name(code)})"
+        how = f"took more than {seconds:.0f} s" if late else f"ended with {_name(self.process.returncode)}"
         raise ImageFileError(path, f"its pixels cannot be decoded (the decoder {how})")
 
     def _content(self, path: str, answer: dict[str, Any], shape: tuple[int, int], read: Any) -> NDArray[Any]:
@@ -119,12 +118,15 @@ class _Child:
         """End the process."""
         if self.owner != os.getpid():
             return
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):  # of what was not sent yet
+                self.process.stdin.close()  # which ends it, when it is well
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that has crashed is given the time to say how
+            self.process.wait(0.2)
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # of what was not sent yet
-                    pipe.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 _LOCK = threading.Lock()
@@ -145,8 +147,8 @@ def _name(code: int) -> str:
 
 @atexit.register
 def _end() -> None:
-    for child in _CHILDREN:
-        child.stop()
+    while _CHILDREN:
+        _CHILDREN.pop().stop()
 
 
 if hasattr(os, "register_at_fork"):  # a thread may hold the lock while another forks

@@ -32,9 +32,8 @@ def children_memory() -> int:
     """Return the most memory that this process's children, those that decode, have held, bytes."""
     total = 0
     for task in Path("/proc/self/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with contextlib.suppress(OSError, LookupError):  # of one that has just ended
-                total += status("VmHWM", child)
+        with contextlib.suppress(OSError, LookupError):  # of a thread or a child that has just ended
+            total += sum(status("VmHWM", child) for child in (task / "children").read_text().split())
     return total
 
 
