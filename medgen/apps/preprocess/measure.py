@@ -19,21 +19,22 @@ class Measured:
 
     Attributes:
         seconds: wall-clock time.
+        cpu_seconds: time that the process had a processor, all its threads together.
         peak_mib: the most resident memory of the process during the block, in MiB; where the system cannot forget an
             earlier peak (anything but Linux), the most since the process started, and NaN on Windows.
     """
 
     def __enter__(self) -> Measured:
-        self.seconds, self.peak_mib = 0.0, 0.0
+        self.seconds, self.cpu_seconds, self.peak_mib = 0.0, 0.0, 0.0
         with contextlib.suppress(OSError):
             _RESET.write_text("5")  # resets VmHWM, see proc_pid_clear_refs(5)
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.seconds = time.perf_counter() - self._start
+        self.seconds, self.cpu_seconds = time.perf_counter() - self._start, time.process_time() - self._cpu_start
         self.peak_mib = _peak_mib()
 
 

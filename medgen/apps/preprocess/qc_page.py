@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,8 @@ def write_qc_page(
     if others:
         parts.append(page.section(title, page.paragraph(text), _gallery(path.parent, shown)))
     parts += [_rim_section(rim), _numbers(scans), _cohort_section(cohort)]
-    described = [[name, str(value)] for name, value in settings.items()]
-    parts.append(page.section("Pipeline", page.table(["key", "value"], described)))
+    detail = f"<details><summary>Configuration</summary><pre>{escape(json.dumps(settings, indent=2))}</pre></details>"
+    parts.append(page.section("Pipeline", detail))
     return write_text(path, page.document("PRIVATE: quality control", parts), permissions=0o600)
 
 
@@ -151,13 +153,13 @@ def _gallery(folder: Path, scans: Sequence[Finished]) -> str:
 
 
 def _numbers(scans: Sequence[Finished]) -> str:
-    names = ("similarity", "determinant", "brain_ml", "seconds", "peak_mib")
+    names = ("similarity", "determinant", "brain_ml", "seconds", "cpu_seconds", "peak_mib")
     rows = [
         [scan.place.name, *(number(scan.measured.get(name), 3) for name in names), "; ".join(scan.flags)]
         for scan in scans
     ]
     marks = ["warn" if scan.flags else "" for scan in scans]
-    head = ["scan", "similarity", "determinant", "brain, ml", "seconds", "peak, MiB", "flags"]
+    head = ["scan", "similarity", "determinant", "brain, ml", "seconds", "CPU seconds", "peak, MiB", "flags"]
     table = page.table(head, rows, marks)
     return page.section("Every scan", f"<details><summary>{len(scans)} rows</summary>{table}</details>")
 

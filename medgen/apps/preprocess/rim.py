@@ -17,9 +17,10 @@ from medgen.metrics.resampling import bootstrap
 from medgen.metrics.roc import roc_auc_replicates
 from medgen.randomness import numpy_generator
 
-__all__ = ["rim_features", "rim_test"]
+__all__ = ["OCTANTS", "rim_features", "rim_test"]
 
 WIDTH_MM = 5.0
+OCTANTS = 8
 LEAST_SUBJECTS = 10  # of each label
 FOLDS = 5
 
@@ -47,8 +48,8 @@ def rim_features(head: NDArray[Any], brain: NDArray[np.bool_], spacing: Sequence
     octant = sum(
         (places > centre).astype(np.intp) << bit for bit, (places, centre) in enumerate(zip(where, middle, strict=True))
     )
-    total = np.bincount(octant, weights=values[where], minlength=8)
-    means = total / np.maximum(np.bincount(octant, minlength=8), 1)
+    total = np.bincount(octant, weights=values[where], minlength=OCTANTS)
+    means = total / np.maximum(np.bincount(octant, minlength=OCTANTS), 1)
     return [round(float(mean), 5) for mean in means / (scale if scale > 0 else 1.0)]
 
 
@@ -77,7 +78,7 @@ def rim_test(
     first = {subject: bool(label) for subject, label in reversed(list(zip(subjects, positive, strict=True)))}
     counts = [sum(not label for label in first.values()), sum(first.values())]
     if min(counts) < LEAST_SUBJECTS:
-        return {"subjects": counts, "reason": f"not enough subjects: needs {LEAST_SUBJECTS} of each label"}
+        return {"subjects": counts, "reason": f"not enough subjects, needs {LEAST_SUBJECTS} of each label"}
     if float(np.ptp(features)) < 1e-6:
         return {"subjects": counts, "reason": "nothing lies outside the brain: the skull was stripped before"}
     scores = _held_out_scores(features, positive, subjects, first, seed)

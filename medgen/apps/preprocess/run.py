@@ -17,7 +17,7 @@ from medgen.apps.preprocess.cluster import run_jobs
 from medgen.apps.preprocess.places import DERIVATIVES, ScanPlace, places_of
 from medgen.apps.preprocess.qc_page import write_qc_page
 from medgen.apps.preprocess.quality import flags_of
-from medgen.apps.preprocess.rim import rim_test
+from medgen.apps.preprocess.rim import OCTANTS, rim_test
 from medgen.apps.preprocess.scan import Job, Keys, finished_record, process_scan
 from medgen.apps.preprocess.tables import Finished, write_cohort, write_owner_tables
 from medgen.bundles.workflow import on_command_line, user_error
@@ -55,6 +55,8 @@ class Preprocess:
         head: key of the image before masking on the same grid; None where the pipeline does not keep it.
         label: the covariate that the rim around the brain should not tell; its first and last label are compared.
         suffix: BIDS suffix of the written images.
+        mask_files: where a brain mask of each scan lies, such as ``masks/{subject}_{scan}.nii.gz``; a scan that has one
+            gets its path as "mask_file" in its record.
         keep_columns: columns of the cohort's table to carry over, beside covariates and site.
         workers: processes on this machine; 0 for none but this one, None for what fits.
         scheduler: address of a Dask scheduler instead.
@@ -64,7 +66,7 @@ class Preprocess:
     Raises:
         CohortError: when images are pictures.
         ValueError: when ``output_dir`` is missing or lies in the cohort's folder, ``label`` is no categorical
-            covariate, or a column to keep is not there.
+            covariate, a column to keep is not there, or no mask is found.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Preprocess:
         head: str | None = "head",
         label: str | None = "diagnosis",
         suffix: str = "T1w",
+        mask_files: str | None = None,
         keep_columns: Sequence[str] = (),
         workers: int | None = None,
         scheduler: str | None = None,
@@ -95,6 +98,7 @@ class Preprocess:
         self.output_dir = _separate(Path(output_dir), cohort)
         self.keys, self.label, self.keep_columns = Keys(image, mask, head), label, _columns(cohort, keep_columns)
         self.places = places_of(cohort.records, suffix)
+        self.records = _with_masks(cohort.records, mask_files)
         self.workers, self.scheduler, self.memory_limit = workers, scheduler, memory_limit
         self.progress = progress
         self.key = key_of(__version__, self.settings, suffix, cohort.simulated)
@@ -125,7 +129,7 @@ class Preprocess:
         folder, simulated = str(self.output_dir.resolve()), bool(self.cohort.simulated)
         return [
             Job(record, place, folder, self.pipeline, self.key, self.keys, self.template, simulated)
-            for record, place in zip(self.cohort.records, self.places, strict=True)
+            for record, place in zip(self.records, self.places, strict=True)
         ]
 
     def _process(self, results: list[dict[str, Any] | None], skipped: int) -> None:
@@ -219,7 +223,7 @@ class Preprocess:
         declared = self.cohort.covariates[self.label] if self.label else ()
         labels = (declared[0], declared[-1]) if isinstance(declared, tuple) and len(declared) > 1 else ("—", "—")
         chosen = [scan for scan in finished if scan.measured.get("rim") and scan.record.get(str(self.label)) in labels]
-        features = np.array([scan.measured["rim"] for scan in chosen], dtype=np.float64).reshape(len(chosen), -1)
+        features = np.array([scan.measured["rim"] for scan in chosen], dtype=np.float64).reshape(len(chosen), OCTANTS)
         positive = np.array([scan.record[str(self.label)] for scan in chosen]) == labels[1]
         return rim_test(features, positive, [scan.place.subject for scan in chosen]) | {"labels": labels}
 
@@ -251,6 +255,23 @@ def _separate(output: Path, cohort: Any) -> Path:
     if output == folder or (folder in output.parents and cohort.layout != "table"):
         raise user_error(ValueError(f"output_dir: {output} lies in the cohort's folder; expected one outside of it"))
     return output
+
+
+def _with_masks(records: Sequence[Mapping[str, Any]], pattern: str | None) -> list[dict[str, Any]]:
+    """Return the records, with "mask_file" where a file of that pattern is there."""
+    if pattern is None:
+        return [dict(record) for record in records]
+    try:
+        paths = [Path(pattern.format(subject=r["subject"], scan=r.get("scan", ""))).expanduser() for r in records]
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"mask_files: {pattern!r} may hold {{subject}} and {{scan}} alone ({error!r})") from error
+    found = sum(path.is_file() for path in paths)
+    if not found:
+        raise ValueError(f"mask_files: found no file such as {paths[0]}, expected one for each scan, or for some")
+    logger.info("%d of %d scans have a brain mask of their own", found, len(records))
+    return [
+        dict(r) | ({"mask_file": str(path)} if path.is_file() else {}) for r, path in zip(records, paths, strict=True)
+    ]
 
 
 def _columns(cohort: Any, wanted: Sequence[str]) -> list[str]:

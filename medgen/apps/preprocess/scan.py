@@ -79,7 +79,7 @@ def process_scan(job: Job) -> dict[str, Any]:
         (folder / file).unlink(missing_ok=True)
         remove_leftovers(folder / file)
     try:
-        files = source_files(job.record["image"])
+        files = source_files(job.record["image"], job.record.get("mask_file"))
         status = status_key(files)
         with Measured() as took:
             measured = _process(job, folder)
@@ -90,6 +90,7 @@ def process_scan(job: Job) -> dict[str, Any]:
             "files": {str(file): (folder / file).stat().st_size for file in job.place.files[1:]},
             **measured,
             "seconds": round(took.seconds, 2),
+            "cpu_seconds": round(took.cpu_seconds, 2),
             "peak_mib": round(took.peak_mib) if math.isfinite(took.peak_mib) else None,
         }
         write_json(folder / job.place.record, record)
@@ -168,7 +169,7 @@ def finished_record(folder: Path, job: Job) -> dict[str, Any] | None:
     try:
         if any((folder / file).stat().st_size != size for file, size in record["files"].items()):
             return None
-        files = source_files(job.record["image"])
+        files = source_files(job.record["image"], job.record.get("mask_file"))
         source = record["source"]
         same = status_key(files) == source["status"] or content_key(files) == source["content"]
     except (OSError, KeyError, TypeError, AttributeError):

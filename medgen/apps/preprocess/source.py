@@ -13,10 +13,11 @@ __all__ = ["content_key", "source_files", "status_key"]
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 
 
-def source_files(image: str | Sequence[str]) -> list[Path]:
-    """Return every file that an image is read from: both of an Analyze pair, all in a folder of DICOM."""
+def source_files(image: str | Sequence[str], mask: str | None = None) -> list[Path]:
+    """Return every file that a scan is read from: both of an Analyze pair, all in a folder of DICOM, its mask."""
     files: list[Path] = []
-    for path in [Path(image)] if isinstance(image, str) else [Path(name) for name in image]:
+    names = [image] if isinstance(image, str) else [*image]
+    for path in map(Path, [*names, mask] if mask else names):
         if path.is_dir():
             files += sorted(file for file in path.rglob("*") if file.is_file())
         else:

@@ -133,7 +133,7 @@ def write_owner_tables(
         scans: the finished scans.
         failures: place, record and error of each scan that failed.
     """
-    measured = ("similarity", "determinant", "brain_ml", "seconds", "peak_mib")
+    measured = ("similarity", "determinant", "brain_ml", "seconds", "cpu_seconds", "peak_mib")
     rows: list[dict[str, Any]] = [
         {"scan": s.place.name, "source": source_name(cohort, s.record), "flags": "; ".join(s.flags)}
         | {name: "" if s.measured.get(name) is None else s.measured[name] for name in measured}

@@ -40,7 +40,7 @@ th { color: var(--soft); font-weight: 600; font-size: 13px; }
 td { font-variant-numeric: tabular-nums; }
 figure { margin: 12px 0 0; } figure img { max-width: 100%; height: auto; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 14px; margin-top: 4px; max-width: 90ch; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 4px 16px; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 4px 16px; }
 .notice { border-radius: 12px; padding: 12px 18px; margin-top: 16px; background: #eef4f7; border: 1px solid #cfdfe6; }
 .notice.loud { background: #fff1d6; border: 2px solid #e0a030; font-weight: 600; }
 .notice.private { background: #b3362b; border: 0; color: white; font-weight: 650; }
