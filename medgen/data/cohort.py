@@ -75,7 +75,7 @@ class Cohort:
         records: the datalist.
         columns: for each record, its row of the table, declared columns or not: ``columns[0]["ventricle_ml"]`` (text).
         discards: the scans set aside, each with "subject", "scan", "description", "image" and "reason"; private.
-        clinical_table: file names of the clinical tables asked for, None for none.
+        clinical_table: file names of the clinical tables that were joined, None for none.
         notices: what the reader of any result should know, for example "split by scan, not by subject".
         layout: the one found.
         split_unit: "subject", or "scan" when nothing says which scans are of one subject.
@@ -123,7 +123,7 @@ class Cohort:
         if not items:
             raise CohortError(f"{self.root}: no image is left; notices: {source.notices}")
         self.layout, self.folder, self.notices = source.layout, source.folder, source.notices
-        self.discards, self.clinical_table = source.discards, [Path(t).name for t in tables] or None
+        self.discards, self.clinical_table = source.discards, source.clinical_tables or None
         self.split_unit = "scan" if source.by_scan else "subject"
         self.records = make_records(items)
         self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]

@@ -59,6 +59,7 @@ def read_adni(root: Path, clinical: Sequence[str | Path], rule: ScanRule, missin
     source = Source("adni", whole, [], labels=ADNI_LABELS)
     paths = find_clinical_tables(clinical, [*folders, *beside]) or nearby_clinical_tables([*folders, *beside])
     tables = ClinicalTables(paths)
+    source.clinical_tables = tables.names
 
     rows = [_row_of(found, search) for found in downloads]
     candidates = [_candidate(found, row) for found, row in zip(downloads, rows, strict=True)]
@@ -130,11 +131,10 @@ def _with_headers(candidates: list[Candidate], files: Sequence[Path | None], rul
     from medgen.dicom.files import read_header
     from medgen.dicom.header import HEADER_TAGS, allowed_header
 
-    def fill(candidate: Candidate, file: Path | None) -> Candidate:
-        if file is None or rule.why_not(candidate.description, candidate.modality):
-            return candidate
+    def fill(index: int) -> Candidate:
+        candidate, file = candidates[index], files[index]
         try:
-            header = allowed_header(read_header(file, HEADER_TAGS)[0], key=bytes(16))  # which is for the site
+            header = allowed_header(read_header(str(file), HEADER_TAGS)[0], key=bytes(16))  # which is for the site
         except ImageFileError:
             return candidate  # a damaged file is named when it is read
         known = {name: str(header[name]) for name in ("age", "sex") if header[name] == header[name] and header[name]}
@@ -145,10 +145,14 @@ def _with_headers(candidates: list[Candidate], files: Sequence[Path | None], rul
             about={**candidate.about, **{f"header_{name}": text for name, text in known.items()}},
         )
 
+    asked = [i for i, c in enumerate(candidates) if files[i] and not rule.why_not(c.description, c.modality)]
+    filled = list(candidates)
     with ThreadPoolExecutor(8) as pool:
-        jobs = pool.map(fill, candidates, files)
-        show = len(candidates) > 500  # seconds, on a local disk
-        return list(progress_bar(jobs, show, total=len(candidates), desc="reading headers", unit=" scans"))
+        show = len(asked) > 500  # seconds, on a local disk
+        jobs = progress_bar(pool.map(fill, asked), show, total=len(asked), desc="reading headers", unit=" scans")
+        for index, candidate in zip(asked, jobs, strict=True):
+            filled[index] = candidate
+    return filled
 
 
 def _report_absent(

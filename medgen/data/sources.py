@@ -80,6 +80,7 @@ class Source:
         by_scan: whether nothing says which scans are of one subject.
         labels: the consortium's names of diagnoses.
         origins: covariate to where its values come from, where a column's name does not say it.
+        clinical_tables: file names of the clinical tables that were joined.
         discards: the scans that were set aside, each with "subject", "scan", "description", "image" and "reason".
     """
 
@@ -91,6 +92,7 @@ class Source:
     by_scan: bool = False
     labels: Labels = field(default_factory=Labels)
     origins: dict[str, str] = field(default_factory=dict)
+    clinical_tables: list[str] = field(default_factory=list)
     discards: list[Discard] = field(default_factory=list)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import os
 import re
 from collections import Counter
@@ -130,6 +131,7 @@ def _delimiter(path: Path, header: str) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
 
 
+@functools.lru_cache(maxsize=4096)
 def normal_name(name: str) -> str:
     """Return a column's name in lower case with _ for spaces and punctuation."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
@@ -188,7 +190,12 @@ def without_days(row: Mapping[str, str]) -> dict[str, str]:
         >>> without_days({"EXAMDATE": "2006-05-18", "Acq Date": "5/18/2006", "DOB": "1931-01-02", "MMSE": "29"})
         {'MMSE': '29'}
     """
-    return {k: v for k, v in row.items() if not re.search(r"date|stamp|dob|birth|downloaded", k, re.IGNORECASE)}
+    return {name: text for name, text in row.items() if not _is_day(name)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_day(name: str) -> bool:
+    return re.search(r"date|stamp|dob|birth|downloaded", name, re.IGNORECASE) is not None
 
 
 def parse_number(text: str) -> float | None:

@@ -61,6 +61,7 @@ def test_the_diagnosis_is_that_of_the_visit(tmp_path: Path, covariates: Covariat
     converted(root)
     cohort = Cohort(root / place, covariates)
     assert cohort.layout == "adni"
+    assert cohort.clinical_table == ["ADNIMERGE_15Jan2026.csv"]
     found = [(r["subject"], r["scan"], r["diagnosis"], r["age"], r["sex"], r["site"]) for r in cohort.records]
     assert found == [
         (PERSON, "bl", "NC", 70.5, "F", "941"),
