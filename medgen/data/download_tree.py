@@ -67,10 +67,15 @@ class SearchRow:
 
 
 def person_folders(root: Path) -> list[Path]:
-    """Return the folders named by a PTID in ``root``, or in the folders in it (``ADNI``, ``ADNI 2``)."""
+    """Return the folders named by a PTID in ``root``, or in the folders in it (``ADNI``, ``ADNI 2``).
+
+    None are returned when the first of them hold no folders as the archive makes them.
+    """
 
     def inside(folder: Path) -> list[Path]:
-        return sorted(p for p in folder.iterdir() if PTID.fullmatch(p.name) and p.is_dir())
+        people = sorted(p for p in folder.iterdir() if PTID.fullmatch(p.name) and p.is_dir())
+        first = (place for person in people[:10] for place in person.glob("*/*/*"))
+        return people if any(IMAGE_ID.fullmatch(p.name) and p.is_dir() for p in first) else []
 
     if not root.is_dir():
         return []

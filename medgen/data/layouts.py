@@ -17,7 +17,7 @@ from medgen.data.layout_table import path_table, read_path_table
 from medgen.data.persons import site_of
 from medgen.data.scan_rule import ScanRule
 from medgen.data.sources import EXPECTED, Source, refuse_folder
-from medgen.data.tables import CohortError, find_column, is_unknown
+from medgen.data.tables import CohortError, Table, find_column, is_unknown, read_columns
 from medgen.spelling import nearest
 
 __all__ = ["LAYOUTS", "read_layout"]
@@ -75,12 +75,15 @@ def _detect(root: Path) -> str:
         return "table"
     if any(p.is_dir() for p in root.glob("sub-*")):
         return "bids"
+    tables = [p for p in root.iterdir() if p.suffix.lower() in (".csv", ".tsv")]
+    # someone who lists the images of a download in a table wants these
+    listed = any(find_column(Table(p, read_columns(p), ()), "path") for p in tables)
     for name, recognised in (("adni", person_folders), ("oasis", oasis_sessions), ("ixi", ixi_images)):
-        if recognised(root):
+        if not listed and recognised(root):
             return name
     if class_folders(root) is not None:
         return "slices"
-    if any(p.suffix.lower() in (".csv", ".tsv") for p in root.iterdir()):
+    if tables:
         return "table"
     if any_dicom(root):
         return "dicom"

@@ -243,6 +243,15 @@ def test_empty_folders_and_several_volumes_are_no_images(tmp_path: Path, covaria
     ]
 
 
+def test_a_table_that_lists_images_of_a_download_is_read_as_one(tmp_path: Path, covariates: Covariates) -> None:
+    root = write_download(tmp_path, three_visits())
+    assert Cohort(root, covariates).layout == "adni"
+    path = next(root.rglob("ADNI_I101.nii")).relative_to(root)
+    write_rows(root / "mine.csv", [{"subject": PERSON, "path": path, "diagnosis": "NC"}])
+    assert Cohort(root, covariates).layout == "table"
+    assert Cohort(root, covariates, layout="adni").layout == "adni"
+
+
 def test_a_clinical_table_belongs_to_adni(bids, covariates: Covariates) -> None:
     with pytest.raises(ValueError, match="clinical_table: belongs to the layout adni, found the layout bids"):
         Cohort(bids(1), covariates, clinical_table="ADNIMERGE.csv")
