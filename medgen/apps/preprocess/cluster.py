@@ -19,6 +19,7 @@ __all__ = ["available_workers", "dask_setup", "run_jobs"]
 logger = logging.getLogger("medgen.preprocess")
 Job = TypeVar("Job")
 
+CONNECT_SECONDS = 20
 WORKER_GIB = 2.5  # what one worker may need: the pipeline stays below 2 GiB
 # A worker never pauses: nothing that it could forget or write to disk would free memory, so it would wait for ever.
 _LOCAL = {
@@ -145,7 +146,7 @@ def _security(distributed: Any) -> Any:
 @contextlib.contextmanager
 def _external(distributed: Any, scheduler: str, output_dir: str | os.PathLike[str] | None) -> Iterator[Any]:
     try:
-        client = distributed.Client(scheduler, timeout=10, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"scheduler: no Dask scheduler answers at {scheduler} ({error})") from error
     try:

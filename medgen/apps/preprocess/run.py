@@ -19,7 +19,7 @@ from medgen.apps.preprocess.qc_page import write_qc_page
 from medgen.apps.preprocess.quality import flags_of
 from medgen.apps.preprocess.rim import OCTANTS, rim_test
 from medgen.apps.preprocess.scan import Job, Keys, finished_record, process_scan
-from medgen.apps.preprocess.tables import Finished, write_cohort, write_owner_tables
+from medgen.apps.preprocess.tables import Finished, remove_empty_folders, write_cohort, write_owner_tables
 from medgen.bundles.workflow import on_command_line, user_error
 from medgen.data.tables import CohortError
 from medgen.files import key_of
@@ -191,6 +191,7 @@ class Preprocess:
                 )
             )
         write_cohort(self.output_dir, self.cohort, finished, self.settings, self.keep_columns)
+        remove_empty_folders(self.output_dir, [place for place, *_ in failures])
         page = write_qc_page(
             self.output_dir / "qc_private.html", self.cohort, finished, failures, self._rim(finished), self.settings
         )

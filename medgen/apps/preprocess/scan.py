@@ -187,8 +187,8 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says in one line, that of its first cause: MONAI wraps whatever a transform raises."""
-    while error.__cause__ is not None:
+    """Return what an exception says, in one line, without what MONAI wraps around whatever a transform raises."""
+    while error.__cause__ is not None and str(error).startswith("applying transform"):
         error = error.__cause__
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else repr(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import defaultdict
@@ -16,7 +17,7 @@ from medgen.data.simulated import GROUND_TRUTH
 from medgen.data.values import UNKNOWN_LABEL
 from medgen.files import write_json, write_rows, write_text
 
-__all__ = ["Finished", "source_name", "write_cohort", "write_owner_tables"]
+__all__ = ["Finished", "remove_empty_folders", "source_name", "write_cohort", "write_owner_tables"]
 
 PRIVATE = 0o600
 BY_VISIT = ("age", "diagnosis")  # BIDS keeps these beside the session even where they are the same in all
@@ -70,12 +71,23 @@ def write_cohort(
         ["participant_id", *columns],
         [{"participant_id": subject} | row for subject, row in people.items()],
     )
-    for subject in people:
-        path = folder / subject / f"{subject}_sessions.tsv"
-        path.unlink(missing_ok=True)
-        if visits[subject]:
-            write_rows(path, list(visits[subject][0]), visits[subject])
+    for path in folder.glob("sub-*/sub-*_sessions.tsv"):
+        if not visits[path.parent.name]:
+            path.unlink()
+    for subject, seen in visits.items():
+        if seen:
+            write_rows(folder / subject / f"{subject}_sessions.tsv", list(seen[0]), seen)
     _describe(folder, cohort, settings)
+
+
+def remove_empty_folders(folder: Path, places: Sequence[ScanPlace]) -> None:
+    """Remove what is left of scans that failed: to BIDS, a subject or a visit without an image is a fault."""
+    for start in {(folder / file).parent for place in places for file in place.files}:
+        for path in (start, *start.parents):
+            if path == folder:
+                break
+            with contextlib.suppress(OSError):  # absent, or there is something in it
+                path.rmdir()
 
 
 def _by_subject(
