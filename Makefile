@@ -34,7 +34,7 @@ demo: install  ## Simulated cohort -> train adni_ddim -> generate -> evaluate ->
 	echo "medgen: the report is $$PWD/$(BUNDLE)/eval/report.html"
 
 test: lint  ## Lint, then run every test
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: install  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -5,19 +5,10 @@ Each name loads its package when it is first used: workers that preprocess need 
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from medgen.lazy import lazy_names
 
 _HOMES = {"Evaluation": "evaluation", "training_splits": "evaluation", "Preprocess": "preprocess"}
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"medgen.apps.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'medgen.apps' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,8 +5,7 @@ Each name loads its module when it is first used, so that reading does not impor
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from medgen.lazy import lazy_names
 
 _MODULES = {
     "scan": ("SeriesTable", "scan_dicom"),
@@ -22,12 +21,4 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"medgen.dicom.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'medgen.dicom' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

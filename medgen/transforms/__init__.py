@@ -5,8 +5,7 @@ Each name loads its module when it is first used, so that importing one transfor
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from medgen.lazy import lazy_names
 
 _MODULES = {
     "load": ("LoadScan", "LoadDicomSeries"),
@@ -23,12 +22,4 @@ _HOMES = {f"{name}{form}": module for module, names in _MODULES.items() for name
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"medgen.transforms.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'medgen.transforms' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
