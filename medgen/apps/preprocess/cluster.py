@@ -115,7 +115,7 @@ def _local(distributed: Any, count: int, memory_limit: str | float) -> Iterator[
             n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
             memory_limit=memory_limit, silence_logs=logging.CRITICAL, preload=[__name__],
         )  # fmt: skip
-        client = distributed.Client(cluster)
+        client = distributed.Client(cluster, set_as_default=False)
         try:
             yield client
         finally:
@@ -188,7 +188,7 @@ def _parallel(
     """Yield jobs and results, None for a job whose worker died; a worker has no second job to take along."""
     waiting = iter(jobs)
     running: dict[str, Job] = {}
-    finished = distributed.as_completed()
+    finished = distributed.as_completed(loop=client.loop)
 
     def hand_out() -> None:
         room = max(1, sum(client.nthreads().values())) - len(running)

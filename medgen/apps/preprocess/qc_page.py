@@ -106,7 +106,7 @@ def _cards(
     ]
     for name, title, words in (
         ("similarity", "Similarity to the template", "Median correlation within the template's brain."),
-        ("brain_ml", "Brain volume, ml", "Median in the scan's own space, not stretched by the registration."),
+        ("brain_ml", "Brain mask, ml", "Median, in the scans' own space. The template's mask follows the head's size."),
     ):
         values = _values(scans, name)
         if values:
