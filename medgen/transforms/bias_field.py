@@ -46,7 +46,7 @@ class N4BiasFieldCorrection(Transform):
     """
 
     def __init__(
-        self, spacing: float = 4.0, iterations: Sequence[int] = (50, 50, 50, 50), convergence: float = 1e-3
+        self, spacing: float = 6.0, iterations: Sequence[int] = (50, 50, 50), convergence: float = 1e-3
     ) -> None:
         if not spacing > 0.0:
             raise ValueError(f"spacing is {spacing}, expected a number of mm above 0")
@@ -142,8 +142,8 @@ class N4BiasFieldCorrectiond(KeyedTransform):
         self,
         keys: Any,
         mask_key: str | None = None,
-        spacing: float = 4.0,
-        iterations: Sequence[int] = (50, 50, 50, 50),
+        spacing: float = 6.0,
+        iterations: Sequence[int] = (50, 50, 50),
         convergence: float = 1e-3,
         allow_missing_keys: bool = False,
     ) -> None:

@@ -22,7 +22,7 @@ __all__ = ["RegisterToTemplate", "RegisterToTemplated"]
 
 MODES = ("rigid", "affine")
 FAILURES = ("flag", "error")
-DETERMINANTS = (0.6, 2.6)  # template volume / native volume of an adult's brain; beyond, the fit went wrong
+DETERMINANTS = (0.9, 2.2)  # template volume / native volume of an adult's brain; beyond, the fit went wrong
 
 
 class RegisterToTemplate(InvertibleTransform):
