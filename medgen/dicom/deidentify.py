@@ -19,9 +19,11 @@ from typing import Any
 from monai.utils import optional_import
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import UID_dictionary
 
 from medgen.dicom.attributes import code
+from medgen.dicom.files import quiet_pydicom
 from medgen.dicom.keys import keyed_name, secret_key
 from medgen.dicom.uids import keyed_uid
 from medgen.dicom.verify import SYNTHETIC_DATA, elements, says_synthetic, synthesizing_items
@@ -31,7 +33,7 @@ __all__ = ["DEIDENTIFICATION", "DUMMIES", "deidentify", "mapped_uid"]
 logger = logging.getLogger("medgen.dicom")
 _EDITION = "dicomfields_2026c"
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}  # for what must not be empty
-_TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+_TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _IDENTITY = (
     "AccessionNumber",
     "AdmissionID",
@@ -45,7 +47,7 @@ _IDENTITY = (
     "StationName",
     "StudyID",
 )
-_SHORTEST = 4  # characters; shorter words stand in any text
+_SHORTEST = 3  # characters; shorter words stand in any text
 # what is added to a header that lost the identity
 DEIDENTIFICATION = (
     "PatientIdentityRemoved",
@@ -64,6 +66,7 @@ _EQUIPMENT = (
 Action = Callable[[Dataset, Any], None]
 
 
+@quiet_pydicom()
 def deidentify(dataset: Dataset, key: bytes | None = None) -> Dataset:
     """Return a copy of a header without the patient's identity.
 
@@ -198,8 +201,8 @@ def _remove_repeated(dataset: Dataset, identity: Iterable[str]) -> None:
 
 
 def _text(element: DataElement) -> str:
-    value = element.value
-    return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
+    value = element.value  # a name can be iterated as well, by its letters
+    return "\\".join(map(str, value)) if isinstance(value, (list, tuple, MultiValue)) else str(value)
 
 
 def _name(cleaned: Dataset, original: Dataset, key: bytes) -> None:

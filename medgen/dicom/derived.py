@@ -6,6 +6,7 @@ for; what was generated is marked as synthetic images are.
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import os
@@ -13,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pydicom
 from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
 
 from medgen import __version__
 from medgen.dicom.attributes import code
 from medgen.dicom.deidentify import DEIDENTIFICATION, deidentify, mapped_uid
-from medgen.dicom.files import dicom_files, read_header
+from medgen.dicom.files import dicom_files, quiet_pydicom, read_header
 from medgen.dicom.instances import mr_instances, write_instances
 from medgen.dicom.keys import secret_key
 from medgen.dicom.synthetic import draw_notice, generated_marks, now, stored_intensities
@@ -49,6 +52,7 @@ _STUDY = (
     "ReferringPhysicianName",
 )
 _SERIES = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "PatientPosition")
+_DESCRIBING = ("BodyPartExamined", "PatientPosition", "PositionReferenceIndicator")
 _REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BurnedInAnnotation")
 # parameters of a generation that are of the method, never of the patient
 _GENERATION = (
@@ -66,6 +70,7 @@ _GENERATION = (
 _PROCESSED = ("121322", "DCM", "Source image for image processing operation")
 
 
+@quiet_pydicom()
 def derived_instances(
     image: Any,
     affine: Any,
@@ -124,7 +129,9 @@ def derived_instances(
         header = deidentify(header, key)
     if not same_space:
         header.pop("FrameOfReferenceUID", None)
+    _check_forms(header)
     series = {name: header.get(name) for name in _SERIES}
+    series["PatientPosition"] = series["PatientPosition"] or ""  # unknown, where the source does not say
     instances = mr_instances(
         stored_intensities(image, value_range),
         affine,
@@ -172,6 +179,7 @@ def write_derived(
     return paths
 
 
+@quiet_pydicom()
 def read_sources(source: Source, tags: Sequence[str] = ()) -> list[Dataset]:
     """Return the headers of a patient's images, without pixels.
 
@@ -240,11 +248,34 @@ def _reference(source: Dataset, key: bytes | None) -> Dataset:
     return item
 
 
+def _check_forms(header: Dataset) -> None:
+    """Correct or take out what describes the series and breaks the standard's form, as source headers often do.
+
+    Raises:
+        ValueError: another value does; it is named and not told, since it may be of the patient.
+    """
+    for element in list(header):
+        value = element.value
+        if not isinstance(value, str) or _well_formed(element.VR, value):
+            continue
+        if element.keyword not in _DESCRIBING:
+            raise ValueError(f"source: its {element.name} is not of the form that the standard has for {element.VR}")
+        header[element.keyword].value = value.upper() if _well_formed(element.VR, value.upper()) else ""
+
+
+def _well_formed(vr: str, value: str) -> bool:
+    try:
+        validate_value(vr, value, pydicom.config.RAISE)
+    except ValueError:
+        return False
+    return True
+
+
 def _kept(source: Dataset, keywords: Sequence[str]) -> Dataset:
     kept = Dataset()
     for keyword in keywords:
         if keyword in source:
-            kept[keyword] = source[keyword]
+            kept[keyword] = copy.deepcopy(source[keyword])
     return kept
 
 

@@ -16,14 +16,15 @@ from pydicom.dataset import Dataset
 from medgen import __version__
 from medgen.dicom.deidentify import DEIDENTIFICATION, DUMMIES, deidentify
 from medgen.dicom.derived import Source, read_sources
+from medgen.dicom.files import quiet_pydicom
 from medgen.dicom.instances import write_instances
 from medgen.dicom.slicing import TO_LPS
 from medgen.dicom.uids import new_uid
-from medgen.dicom.verify import check_segmentation, check_written, says_synthetic
+from medgen.dicom.verify import check_segmentation, check_written, of_nobody, says_synthetic
 
 __all__ = ["Segment", "segmentation_instance", "write_segmentation"]
 
-# what highdicom reads of the source images
+# what highdicom reads of the source images, and whether they have an identity to lose
 _NEEDED = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -35,6 +36,7 @@ _NEEDED = (
     "Modality",
     "InstanceNumber",
     "SeriesNumber",
+    "PatientIdentityRemoved",
 )
 _MAY_BE_EMPTY = (
     "PatientName",
@@ -46,6 +48,7 @@ _MAY_BE_EMPTY = (
     "StudyDate",
     "StudyTime",
 )
+_PLACE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
 _OFF_GRID = 0.05  # voxels
 
 
@@ -66,6 +69,7 @@ class Segment:
     algorithm: str | None = "medgen"
 
 
+@quiet_pydicom()
 def segmentation_instance(
     mask: Any,
     affine: Any,
@@ -79,8 +83,8 @@ def segmentation_instance(
     """Build a binary Segmentation of the images it was drawn on.
 
     Where those are synthetic, it says so too: Synthetic Data YES and SYNTHETIC before its Series Description. Those of
-    a patient lose the identity first; under the same key, the segmentation belongs to the images of
-    :func:`medgen.dicom.derived.derived_instances`.
+    a patient, and those that were made of a patient's, lose the identity first; under the same key, the segmentation
+    belongs to the images of :func:`medgen.dicom.derived.derived_instances`.
 
     Args:
         mask: labels (X, Y, Z) or (1, X, Y, Z), 0 for none; on the grid of the source images.
@@ -92,7 +96,8 @@ def segmentation_instance(
         description: of the series, 54 characters at most.
 
     Raises:
-        ValueError: a label is not in ``segments``, there is none, or the mask is not on the grid of the images.
+        ValueError: a label is not in ``segments``, there is none, the mask is not on the grid of the images, or
+            labelled voxels are in none of them.
         OptionalImportError: highdicom is not installed; ``pip install "medgen[dicom]"``.
     """
     hd, _ = optional_import("highdicom", descriptor='{}: pip install "medgen[dicom]"')
@@ -104,10 +109,13 @@ def segmentation_instance(
     if not segments or min(segments) < 1:
         raise ValueError(f"segments: found the labels {sorted(segments)}, expected one or more, from 1")
     planes = np.stack([_plane(labels, affine, dataset) for dataset in sources])
+    if (beyond := np.count_nonzero(labels) - np.count_nonzero(planes)) > 0:
+        raise ValueError(f"mask: {beyond} of its labelled voxels lie in none of the {len(sources)} source images")
     synthetic = [says_synthetic(dataset) for dataset in sources]
     if len(set(synthetic)) > 1:
         raise ValueError("source: some of its images are synthetic and some are not, expected one kind")
-    if deidentified and not synthetic[0]:
+    deidentified = deidentified and not all(map(of_nobody, sources))
+    if deidentified:
         sources = [deidentify(dataset, key) for dataset in sources]
     for dataset in sources:
         _complete(dataset)
@@ -132,7 +140,7 @@ def segmentation_instance(
     plain.update(instance)
     if synthetic[0]:
         plain.add_new(0x0008001C, "CS", "YES")  # Synthetic Data
-    if deidentified and not synthetic[0]:
+    if deidentified:
         _say_deidentified(plain, sources[0])
     check_segmentation(plain, synthetic=synthetic[0])
     return plain
@@ -176,6 +184,8 @@ def _labels(mask: Any) -> NDArray[np.int64]:
 def _plane(labels: NDArray[np.int64], affine: Any, dataset: Dataset) -> NDArray[np.int64]:
     """Return the labels (rows, columns) of the plane in which an image lies."""
     to_voxel = np.linalg.inv(TO_LPS @ np.asarray(affine, dtype=np.float64))
+    if lacking := [keyword for keyword in _PLACE if not dataset.get(keyword)]:
+        raise ValueError(f"source: found an image without {', '.join(lacking)}, expected one slice each")
     orientation = np.array(dataset.ImageOrientationPatient, dtype=np.float64)
     row_spacing, column_spacing = map(float, dataset.PixelSpacing)
     along_rows = to_voxel[:3, :3] @ (orientation[:3] * column_spacing)

@@ -27,6 +27,7 @@ __all__ = [
     "check_synthetic",
     "check_written",
     "elements",
+    "of_nobody",
     "says_synthetic",
     "synthesizing_items",
 ]
@@ -43,6 +44,18 @@ class MarkError(ValueError):
 def says_synthetic(dataset: Dataset) -> bool:
     """Whether Synthetic Data (0008,001C) is YES."""
     return SYNTHETIC_DATA in dataset and dataset[SYNTHETIC_DATA].value == "YES"
+
+
+def of_nobody(dataset: Dataset) -> bool:
+    """Whether it is synthetic and has no identity to lose: invented by this package, or taken away before.
+
+    Synthetic Data alone does not tell: what was generated from a patient's image says YES as well.
+    """
+    if not says_synthetic(dataset):
+        return False
+    invented = str(dataset.get("PatientName", "")).startswith("SYNTHETIC^")
+    invented = invented and str(dataset.get("PatientID", "")).startswith("SYN-")
+    return invented or dataset.get("PatientIdentityRemoved") == "YES"
 
 
 def synthesizing_items(dataset: Dataset) -> list[Dataset]:
@@ -141,9 +154,10 @@ def check_written(
         check: one of this module's checks.
 
     Raises:
-        MarkError: naming the file; the file is removed.
+        MarkError: naming the file; it and those after it, which were not checked, are removed.
     """
-    for path, instance in zip(map(Path, paths), instances, strict=True):
+    written = list(map(Path, paths))
+    for number, (path, instance) in enumerate(zip(written, instances, strict=True)):
         try:
             read = pydicom.dcmread(path)
             if read.preamble != bytes(128):
@@ -154,7 +168,8 @@ def check_written(
             if _encoded(read) != _encoded(instance):
                 _refuse(str(path), "content", "what was written", "a difference")
         except Exception:
-            path.unlink(missing_ok=True)
+            for unchecked in written[number:]:
+                unchecked.unlink(missing_ok=True)
             raise
 
 

@@ -131,3 +131,26 @@ def test_nothing_of_a_real_header_survives(real_data, tmp_path):
         (path,) = write_instances([deidentify(pydicom.dcmread(file), KEY)], tmp_path / str(number))
         header = path.read_bytes()
         assert sum(word in header for word in known) == 0
+
+
+@pytest.mark.parametrize(
+    ("vr", "tag"), [("LO", 0x00181020), ("SH", 0x00180024), ("LO", 0x60020022), ("UR", 0x00081190)]
+)
+@pytest.mark.parametrize("name", ["Quixote^Dulcinea", "Doe^Quixote"])
+def test_a_part_of_the_name_in_other_text_is_enough(vr, tag, name):
+    original = instances(1)[0]
+    original.PatientName = name
+    original.add_new(tag, vr, "seen-by-QUIXOTE")
+    assert b"quixote" not in encoded(deidentify(original, KEY)).lower()
+
+
+def test_values_of_a_wrong_form_are_not_quoted_in_warnings(recwarn, caplog):
+    original = instances(1)[0]
+    original.PatientBirthDate, original.FrameOfReferenceUID = "17 March 1941", "1.2.HOSP-0099471"
+    content = encoded(original)
+    recwarn.clear()
+    caplog.clear()
+    deidentify(pydicom.dcmread(io.BytesIO(content), force=True), KEY)
+    told = caplog.text + "".join(str(warning.message) for warning in recwarn)
+    assert "March" not in told
+    assert "0099471" not in told

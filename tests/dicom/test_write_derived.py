@@ -111,3 +111,37 @@ def test_nothing_of_a_real_patient_survives(real_data, tmp_path):
     for path in paths:
         content = path.read_bytes()
         assert sum(word in content for word in known) == 0
+
+
+def loose(**values):
+    sources = instances()
+    for dataset in sources:
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+    return sources
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_a_series_description_of_a_wrong_form_is_corrected_and_the_source_left_alone():
+    sources = loose(BodyPartExamined="Brain", PatientPosition="on the back!")
+    for deidentified in (True, False):
+        found = derived_instances(IMAGE, AFFINE, sources, key=KEY, deidentified=deidentified)[0]
+        assert (found.BodyPartExamined, found.PatientPosition) == ("BRAIN", "")
+        assert sources[0].BodyPartExamined == "Brain"
+
+
+def test_a_patients_value_of_a_wrong_form_is_named_and_not_quoted(recwarn, caplog):
+    sources = loose(StudyDate="11 June 2019")
+    recwarn.clear()
+    caplog.clear()
+    with pytest.raises(ValueError, match="source: its Study Date is not of the form") as error:
+        derived_instances(IMAGE, AFFINE, sources, deidentified=False)
+    told = f"{error.value}{error.value.__cause__}{caplog.text}" + "".join(str(w.message) for w in recwarn)
+    assert "June" not in told
+
+
+def test_how_the_patient_lay_is_not_invented():
+    sources = instances()
+    for dataset in sources:
+        del dataset.PatientPosition
+    assert derived_instances(IMAGE, AFFINE, sources, key=KEY)[0].PatientPosition == ""

@@ -4,6 +4,7 @@ import pytest
 from invented_patient import AFFINE, KEY, forbidden, instances
 
 from medgen.dicom.deidentify import mapped_uid
+from medgen.dicom.derived import derived_instances
 from medgen.dicom.instances import write_instances
 from medgen.dicom.segmentation import Segment, segmentation_instance, write_segmentation
 from medgen.dicom.synthetic import synthetic_instances
@@ -74,3 +75,30 @@ def test_what_cannot_be_written_is_named(change, message):
     arguments = {"mask": np.zeros((20, 24, 4)), "affine": AFFINE, "source": instances(), "segments": SEGMENTS} | change
     with pytest.raises(ValueError, match=message):
         segmentation_instance(**arguments, key=KEY)
+
+
+def test_of_an_image_that_was_generated_from_a_patient_it_has_no_identity_either(tmp_path):
+    volume = np.zeros((96, 80, 4))
+    for deidentified, uid in ((False, True), (True, False)):
+        sources = derived_instances(volume, AFFINE, instances(), deidentified=deidentified, key=KEY)
+        write_instances(sources, tmp_path / str(deidentified))
+        mask = segmentation_instance(labels(volume.shape), AFFINE, tmp_path / str(deidentified), SEGMENTS, key=KEY)
+        content = str(mask).lower().encode()
+        assert [word for word in forbidden() if word in content] == []
+        assert mask.SyntheticData == "YES"
+        own = sources[0].StudyInstanceUID
+        assert mask.StudyInstanceUID == (mapped_uid(own, KEY) if uid else own)
+
+
+def test_labels_beyond_the_source_images_are_not_lost_in_silence():
+    mask = np.zeros((20, 24, 4), dtype=int)
+    mask[3, 4, 3] = 1
+    with pytest.raises(ValueError, match="1 of its labelled voxels lie in none of the 2 source images"):
+        segmentation_instance(mask, AFFINE, instances()[:2], SEGMENTS, key=KEY)
+
+
+def test_sources_without_a_place_are_named():
+    sources = instances()
+    del sources[1].ImagePositionPatient
+    with pytest.raises(ValueError, match="found an image without ImagePositionPatient, expected one slice each"):
+        segmentation_instance(labels((20, 24, 4)), AFFINE, sources, SEGMENTS, key=KEY)

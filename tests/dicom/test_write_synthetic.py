@@ -149,3 +149,34 @@ def test_a_file_that_is_not_what_was_written_is_found(tmp_path):
     path.write_bytes(b"II*\0" + content[4:])
     with pytest.raises(verify.MarkError, match="preamble must be 128 zero bytes"):
         verify.check_written([path], instances, verify.check_synthetic)
+
+
+def test_parameters_of_the_generation_do_not_replace_what_was_said_otherwise():
+    generation = {"model_sha256": "cd" * 32, "covariates": "others"}
+    found = synthetic_instances(IMAGE, np.eye(4), model_sha256="ab" * 32, covariates={"age": 5}, generation=generation)
+    assert "cd" * 32 not in str(found[0])
+    assert json.loads(found[0].DerivationDescription.partition(": ")[2])["covariates"] == {"age": 5}
+
+
+def test_an_image_in_another_range_is_told(caplog):
+    synthetic_instances(IMAGE, np.eye(4))
+    assert caplog.text == ""
+    synthetic_instances(IMAGE * 1000, np.eye(4))
+    assert "lie far outside value_range, -1 to 1, and are cut off" in caplog.text
+
+
+@pytest.mark.parametrize("description", ["two\nlines", "two\\values"])
+def test_a_description_is_one_line_of_text(description):
+    with pytest.raises(ValueError, match="expected printable characters and no backslash"):
+        synthetic_instances(IMAGE, np.eye(4), description=description)
+
+
+def test_files_that_were_not_checked_do_not_stay(tmp_path):
+    instances = synthetic_instances(IMAGE, np.eye(4))
+    paths = write_instances(instances, tmp_path)
+    dataset = pydicom.dcmread(paths[1])
+    del dataset.SyntheticData
+    dataset.save_as(paths[1])
+    with pytest.raises(verify.MarkError, match="image_0002"):
+        verify.check_written(paths, instances, verify.check_synthetic)
+    assert list(tmp_path.iterdir()) == paths[:1]
