@@ -34,7 +34,8 @@ class Cohort:
 
     ``records`` is a MONAI datalist with one dict per image file: "image" (path, or one path per channel), "subject",
     "scan" (session or image id, may be empty), every declared covariate ("n/a" or NaN where unknown), and for slice
-    files "slice_index" and "slice", the position from 0 (lowest index of the data set) to 1. Labels are compared with
+    files "slice_index" and "slice", the position from 0 (lowest index of the data set) to 1; pictures of planes have
+    their "plane". Labels are compared with
     the declared ones by name; their order is the declared one. "female" means "F", and case does not matter.
 
     The course archive's own ``train`` and ``test`` folders are kept as such (``folders="keep"``): "test" is the test
@@ -43,7 +44,7 @@ class Cohort:
     Args:
         root: folder of the data set, or its table.
         covariates: the declared covariates, or the mapping they are declared by.
-        layout: "auto", "bids", "slices" or "table".
+        layout: "auto", "bids", "slices", "planes" or "table".
         suffix: BIDS suffix of the images; several make channels, for example ``["T1w", "FLAIR"]``.
         path_columns: in a table, the column of image paths; several make channels.
         columns: covariate ("subject" and "session" too) to column, where its name does not say it.
@@ -252,7 +253,7 @@ class Cohort:
     def _strata(self) -> dict[str, list[str]]:
         strata: dict[str, list[str]] = {}
         for record in self.records:
-            keys = [str(record[name]) for name in self.covariates.categorical]
+            keys = [str(record[name]) for name in self.covariates.categorical if name != "plane"]
             age = record.get("age", math.nan)
             if isinstance(age, float) and not math.isnan(age):
                 keys.append(f"{int(age // 10) * 10}")
@@ -275,6 +276,8 @@ def _records(items: Sequence[tuple[Item, dict[str, str | float]]]) -> list[Recor
         if item.slice_index is not None:
             record["slice_index"] = item.slice_index
             record["slice"] = (item.slice_index - low) / (high - low) if high > low else 0.5
+        if item.plane:
+            record["plane"] = item.plane
         if item.fold:
             record["fold"] = item.fold
         records.append(record)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medgen.data.layout_bids import read_bids
+from medgen.data.layout_planes import plane_pictures, read_planes
 from medgen.data.layout_slices import class_folders, read_slices
 from medgen.data.layout_table import path_table, read_path_table
 from medgen.data.sources import EXPECTED, Source, refuse_folder
@@ -14,7 +15,7 @@ from medgen.spelling import nearest
 
 __all__ = ["LAYOUTS", "read_layout"]
 
-LAYOUTS = ("auto", "bids", "slices", "table")
+LAYOUTS = ("auto", "bids", "slices", "planes", "table")
 
 
 def read_layout(
@@ -43,6 +44,8 @@ def read_layout(
         return read_bids(root, [suffix] if isinstance(suffix, str) else list(suffix), chosen, missing)
     if found == "slices":
         return read_slices(root, chosen, subject_map)
+    if found == "planes":
+        return read_planes(root, chosen)
     return read_path_table(path_table(root), path_columns, chosen, missing)
 
 
@@ -51,6 +54,8 @@ def _detect(root: Path) -> str:
         return "table"
     if any(p.is_dir() for p in root.glob("sub-*")):
         return "bids"
+    if plane_pictures(root):
+        return "planes"
     if class_folders(root) is not None:
         return "slices"
     if any(p.suffix.lower() in (".csv", ".tsv") for p in root.iterdir()):

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 EXPECTED = """expected one of
   bids    sub-<id>/[ses-<id>/]anat/*_T1w.nii.gz, with participants.tsv
   slices  AD_NC/{AD,NC}/<subject>_<slice>.jpg, or AD_NC/{train,test}/{AD,NC}/<image id>_<slice>.jpeg
+  planes  images/<subject>_<a|c|s>.jpg (axial, coronal, sagittal), with participants.tsv
   table   a CSV or TSV file with a column of image paths, relative to the table"""
 
 
@@ -32,6 +33,7 @@ class Item:
         label: name of the class folder it lies in, if any.
         fold: "train", "validation" or "test" when the data set comes divided.
         row: its row of the table, column name to text.
+        plane: that of a picture, where its layout says it.
     """
 
     images: tuple[Path, ...]
@@ -41,6 +43,7 @@ class Item:
     label: str | None = None
     fold: str | None = None
     row: Mapping[str, str] = field(default_factory=dict)
+    plane: str | None = None
 
 
 @dataclass
