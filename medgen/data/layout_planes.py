@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,18 +48,16 @@ def read_planes(root: Path, columns: dict[str, str]) -> Source:
         for row in rows.values():
             row["diagnosis"] = _diagnosis(row[cdr], table.path)
         source.table = replace(table, columns=(*table.columns, "diagnosis"))
-        source.notices.append(
-            "the diagnosis is made of the dementia rating: NC where CDR is 0, AD where it is above"
-        )
+        source.notices.append("the diagnosis is made of the dementia rating: NC where CDR is 0, AD where it is above")
     unlisted = 0
     for path in pictures:
         scan, letter = path.stem[:-2], path.stem[-1]
         person = PERSON.search(scan)
         subject = person.group(1) if person else scan
-        row: Mapping[str, str] | None = rows.get(scan.removeprefix("sub-"), rows.get(subject.removeprefix("sub-")))
-        unlisted += row is None
+        found = rows.get(scan.removeprefix("sub-"), rows.get(subject.removeprefix("sub-")))
+        unlisted += found is None
         other = scan if scan != subject else ""
-        source.items.append(Item((path,), subject, other, row=row or {}, plane=PLANE_LETTERS[letter]))
+        source.items.append(Item((path,), subject, other, row=found or {}, plane=PLANE_LETTERS[letter]))
     if unlisted == len(pictures):
         raise CohortError(f"{table.path}: names none of the subjects of {root / 'images'}")
     if unlisted:

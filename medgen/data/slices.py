@@ -133,7 +133,10 @@ class SliceDataset(Dataset):
         self.records: list[Record] = [record for stack in loaded for record in stack.records]
         self.subjects = [str(record["subject"]) for record in self.records]
         self.declared = declared
-        found = {"slice": positions, "plane": [plane for stack in loaded for plane in stack.planes]}
+        found: dict[str, list[Any]] = {
+            "slice": positions,
+            "plane": [plane for stack in loaded for plane in stack.planes],
+        }
         filled = {name: values for name, values in found.items() if name in declared}
         self.covariates = torch.stack(
             [

@@ -6,6 +6,7 @@ from medgen.metrics.features import FeatureClassifier
 from medgen.metrics.frechet import frechet_distance
 from medgen.metrics.kernel import KernelDistance, kernel_distance
 from medgen.metrics.neighbours import Neighbours, nearest_neighbours
+from medgen.metrics.regressor import FeatureRegressor
 from medgen.metrics.resampling import Interval, SubjectResampler, bootstrap
 from medgen.metrics.roc import roc_auc, subject_means
 from medgen.metrics.ventricles import ventricle_area
@@ -13,6 +14,7 @@ from medgen.metrics.ventricles import ventricle_area
 __all__ = [
     "AdjustedEffect",
     "FeatureClassifier",
+    "FeatureRegressor",
     "GroupModel",
     "IntensityRange",
     "Interval",
