@@ -1,5 +1,6 @@
 """Evidence: how close generated images are to real ones, and whether they carry what they were asked to carry."""
 
+from medgen.metrics.agreement import agreement, band_starts, number_trend
 from medgen.metrics.checks import IntensityRange, check_same_scale
 from medgen.metrics.effects import AdjustedEffect, GroupModel, adjusted_effect
 from medgen.metrics.features import FeatureClassifier
@@ -22,11 +23,14 @@ __all__ = [
     "Neighbours",
     "SubjectResampler",
     "adjusted_effect",
+    "agreement",
+    "band_starts",
     "bootstrap",
     "check_same_scale",
     "frechet_distance",
     "kernel_distance",
     "nearest_neighbours",
+    "number_trend",
     "roc_auc",
     "subject_means",
     "ventricle_area",

@@ -72,6 +72,10 @@ class FeatureModel(abc.ABC):
         self._extra: dict[str, Tensor] = {}  # what predicting needs beside the weights
 
     @abc.abstractmethod
+    def scores(self, images: Tensor) -> NDArray[np.float64]:
+        """What the model says of the label of images ``(N, C, H, W)`` in [-1, 1]; shape ``(N,)``."""
+
+    @abc.abstractmethod
     def _targets(self, labels: Any, count: int, subjects: Sequence[str], split: str) -> Tensor:
         """Return the ``(N,)`` float32 targets of a split, or raise ``ValueError``."""
 

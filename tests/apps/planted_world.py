@@ -126,5 +126,5 @@ def evaluation(world, sampler, folder, network=None, **arguments):
     settings = {"n_per_class": 80, "n_sweep": 30, "guidances": [2.0], "replicates": 300}
     return Evaluation(
         network, "process", sampler, COVARIATES, world.cohort, *world.sets.values(), folder,
-        classifier=FeatureClassifier(epochs=8, patience=8, amp=False), name="planted", **(settings | arguments),
+        judge=FeatureClassifier(epochs=8, patience=8, amp=False), name="planted", **(settings | arguments),
     )  # fmt: skip

@@ -79,7 +79,7 @@ def real_grid(evidence: Evidence, count: int) -> bytes:
     """Held-out images of each label, one a subject. Only for simulated cohorts, or the private report."""
     test, tiles, width = evidence.test, [], []
     for which in (0.0, 1.0):
-        rows = _one_each(test.subjects, test.positive == which)[:count]
+        rows = _one_each(test.subjects, test.target == which)[:count]
         width.append(len(rows))
         tiles.append(rows)
     shown = min(width)
@@ -92,7 +92,7 @@ def real_pairs(evidence: Evidence, scale: float, count: int) -> bytes:
     """Private: held-out images of both labels above generated ones of the same labels."""
     generated, test, tiles = evidence.generated[scale], evidence.test, []
     labels = evidence.metrics["settings"]["labels"]
-    groups = {w: _one_each(test.subjects, test.positive == w) for w in (0.0, 1.0)}
+    groups = {w: _one_each(test.subjects, test.target == w) for w in (0.0, 1.0)}
     count = min(count, generated.profiles, *(len(rows) for rows in groups.values()))
     for which, half in ((0.0, 0), (1.0, 1)):
         tiles += [test.images[row] for row in groups[which][:count]]
