@@ -13,19 +13,23 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional
 
+from medgen.apps.evaluation.planes import plane_rows
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report.words import shown_age
 from medgen.covariates import Covariates
 from medgen.io import image_grid, markings
 
 __all__ = [
+    "by_plane",
     "class_grids",
+    "grid",
     "guidance_strip",
     "neighbour_grid",
     "profile_titles",
     "publishable",
     "real_grid",
     "real_pairs",
+    "spaced",
 ]
 
 
@@ -34,7 +38,7 @@ def publishable(evidence: Evidence, guidances: Sequence[float], count: int) -> l
     profiles = min(evidence.generated[scale].profiles for scale in guidances)
     kept = []
     for profile in range(profiles):
-        rows = [(scale, profile + half * evidence.generated[scale].profiles) for scale in guidances for half in (0, 1)]
+        rows = [(scale, row) for scale in guidances for row in evidence.generated[scale].of_profile(profile)]
         if evidence.metrics["simulated"] or not any(evidence.flagged[scale][row] for scale, row in rows):
             kept.append(profile)
     return kept[:count]
@@ -60,19 +64,24 @@ def class_grids(evidence: Evidence, covariates: Covariates, scale: float, chosen
     settings, images = evidence.metrics["settings"], evidence.generated[scale]
     rows = [p + half * images.profiles for half in (0, 1) for p in chosen]
     titles = profile_titles(covariates, images.covariates[list(chosen)], settings["label"])
-    return _grid(images.images[rows], len(chosen), settings["labels"], titles)
+    return grid(images.images[rows], len(chosen), settings["labels"], titles)
 
 
 def guidance_strip(evidence: Evidence, scales: Sequence[float], chosen: Sequence[int]) -> bytes | None:
-    """Generated images: a row for each guidance, a pair of columns (both labels) for each profile."""
+    """Generated images: a row for each guidance, for each profile a column (a pair for both labels)."""
     if not chosen:
         return None
     tiles = []
     for scale in scales:
         images = evidence.generated[scale]
-        tiles += [images.images[p + half * images.profiles] for p in chosen for half in (0, 1)]
-    names = list(evidence.metrics["settings"]["labels"]) * len(chosen)
-    return _grid(torch.stack(tiles), 2 * len(chosen), [f"guidance {scale:g}" for scale in scales], names)
+        tiles += [images.images[row] for p in chosen for row in images.of_profile(p)]
+    labels = evidence.metrics["settings"]["labels"]
+    names = (
+        list(labels) * len(chosen)
+        if labels
+        else profile_titles(evidence.covariates, evidence.generated[scales[0]].covariates[list(chosen)], "")
+    )
+    return grid(torch.stack(tiles), len(names), [f"guidance {scale:g}" for scale in scales], names)
 
 
 def real_grid(evidence: Evidence, count: int) -> bytes:
@@ -85,7 +94,7 @@ def real_grid(evidence: Evidence, count: int) -> bytes:
     shown = min(width)
     rows = [row for group in tiles for row in group[:shown]]
     simulated = evidence.metrics["simulated"]
-    return _grid(test.images[rows], shown, evidence.metrics["settings"]["labels"], None, synthetic=simulated)
+    return grid(test.images[rows], shown, evidence.metrics["settings"]["labels"], None, synthetic=simulated)
 
 
 def real_pairs(evidence: Evidence, scale: float, count: int) -> bytes:
@@ -98,7 +107,7 @@ def real_pairs(evidence: Evidence, scale: float, count: int) -> bytes:
         tiles += [test.images[row] for row in groups[which][:count]]
         tiles += [generated.images[half * generated.profiles + p] for p in range(count)]
     names = [f"{source} {label}" for label in labels for source in ("real", "generated")]
-    return _grid(torch.stack(tiles), count, names, None, synthetic=evidence.metrics["simulated"])
+    return grid(torch.stack(tiles), count, names, None, synthetic=evidence.metrics["simulated"])
 
 
 def neighbour_grid(evidence: Evidence, scale: float, count: int) -> bytes:
@@ -110,7 +119,7 @@ def neighbour_grid(evidence: Evidence, scale: float, count: int) -> bytes:
         tiles += [evidence.generated[scale].images[row], *evidence.train.images[torch.from_numpy(rows[row])]]
     names = [f"r = {scores[row, 0]:.3f}" for row in order]
     columns = ["generated", *(["nearest", "second", "third"][: rows.shape[1]])]
-    return _grid(torch.stack(tiles), len(columns), names, columns, synthetic=evidence.metrics["simulated"])
+    return grid(torch.stack(tiles), len(columns), names, columns, synthetic=evidence.metrics["simulated"])
 
 
 def _one_each(subjects: Sequence[str], wanted: NDArray[np.bool_]) -> list[int]:
@@ -121,13 +130,31 @@ def _one_each(subjects: Sequence[str], wanted: NDArray[np.bool_]) -> list[int]:
     return [group[len(group) // 2] for group in rows.values()]
 
 
-def _grid(
+def by_plane(covariates: Covariates, values: Tensor) -> dict[str, NDArray[np.intp]]:
+    """Rows of the images of each plane; all under "" where there are not several."""
+    planes = plane_rows(covariates, values)
+    return {plane: np.flatnonzero(mask) for plane, mask in planes.items()} or {"": np.arange(len(values))}
+
+
+def spaced(
+    target: NDArray[np.float64], rows: NDArray[np.intp], count: int, subjects: Sequence[str] | None = None
+) -> list[int]:
+    """Choose rows evenly from low to high targets, of each subject one at most where subjects are given."""
+    if subjects is not None:
+        rows = np.array(list({subjects[row]: row for row in rows.tolist()}.values()), dtype=int)
+    order = rows[np.argsort(target[rows], kind="stable")]
+    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return [int(row) for row in order[places]] if len(order) else []
+
+
+def grid(
     images: Tensor,
     columns: int,
-    rows: Sequence[str],
+    rows: Sequence[str] | None,
     titles: Sequence[str] | None,
     synthetic: bool = True,
 ) -> bytes:
+    """Images as one PNG that says whether it is synthetic; small ones are enlarged."""
     size = min(images.shape[-2:])
     if size < 128:  # smooth enlargement reads better than blocks
         images = functional.interpolate(
