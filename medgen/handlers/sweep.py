@@ -90,7 +90,7 @@ class SaveSweep:
         whole = [strip for strip in strips.values() if len(strip) == len(self.values)]
         along = [strip[value][row] for strip in whole for row in range(self.rows) for value in self.values]
         titles = [f"{value:g}" for value in self.values]
-        record = {"covariate": self.covariate, "values": self.values, "model_sha256": self.model}
+        record: dict[str, Any] = {"covariate": self.covariate, "values": self.values, "model_sha256": self.model}
         record["seed"] = self.requests.seeds[0]
         save_png(image_grid(along, columns=len(titles), column_labels=titles), self._path("png"), record)
         frames = [
@@ -101,7 +101,5 @@ class SaveSweep:
             )
             for value in self.values
         ]
-        width = min(frame.shape[1] for frame in frames)  # texts of another width move the images apart
-        height = frames[0].shape[0]
-        cut = [frame[:height, frame.shape[1] - width :] for frame in frames]
-        save_gif(cut, self._path("gif"), record, milliseconds=self.milliseconds)
+        width = min(frame.shape[1] for frame in frames)  # titles differ in width; the images must not move
+        save_gif([frame[:, -width:] for frame in frames], self._path("gif"), record, milliseconds=self.milliseconds)

@@ -117,7 +117,7 @@ def number_trend(
         "spread": residual_spread(plain, values, solution, weights),
     }
     residual = values - solution @ plain.T
-    at_mean_place = residual + solution[:, :2] @ plain[:, :2].T  # moved to the mean position
+    at_mean_place = values - solution[:, 2:] @ (plain[:, 2:] - plain[:, 2:].mean(0)).T
     with np.errstate(divide="ignore", invalid="ignore"):
         for start in bands:
             inside = weights * ((along >= start) & (along < start + width))
