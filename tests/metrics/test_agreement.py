@@ -63,7 +63,7 @@ def test_trend_is_that_at_equal_covariates_and_spread_that_of_people():
     assert found["spread"][0] == plain["spread"][0] > 120  # people of one age differ by their illness too
     inside = (age >= 60) & (age < 70)
     assert found["mean:60"][0] == pytest.approx(area[inside].mean(), abs=15)
-    assert found["spread:70"][0] == pytest.approx(found["spread"][0], rel=0.15)
+    assert found["spread:70"][0] == pytest.approx(found["spread"][0], rel=0.25)
     with pytest.raises(ValueError, match="more than 3 samples"):
         number_trend([1.0, 2.0], [1.0, 2.0], None, [[0.0, 1.0]], np.ones((1, 2)))
 
