@@ -98,7 +98,8 @@ def number_trend(
         width: of a band.
 
     Returns:
-        "slope", "spread", and "mean:<start>" and "spread:<start>" of each band; each ``(R,)``.
+        "slope", "spread", and "mean:<start>" and "spread:<start>" of each band; each ``(R,)``, NaN where so few samples
+        do not determine it.
     """
     values, along = finite_array(outcome, "outcome"), finite_array(number, "number")
     columns, unit = centred_columns(along)
@@ -110,7 +111,8 @@ def number_trend(
     columns += [centred_columns(column)[0][0] for column in varying if np.ptp(column) > 1e-9]
     full = np.stack(columns, axis=1)
     if len(values) <= full.shape[1]:
-        raise ValueError(f"outcome: expected more than {full.shape[1]} samples, found {len(values)}")
+        names = ["slope", "spread", *(f"{name}:{start:g}" for name in ("mean", "spread") for start in bands)]
+        return {name: np.full(len(weights), np.nan) for name in names}
     solution = weighted_fit(plain, values, weights)
     found = {
         "slope": weighted_fit(full, values, weights)[:, 1] / unit,

@@ -97,7 +97,7 @@ class World:
 
 
 class PlantedSampler:
-    """Draws new people of the world as asked: "faithful"; or deaf to the label, exaggerating, off scale, copying, ageless."""
+    """Draws new people as asked: "faithful"; or deaf to the label, exaggerating, off scale, copying, ageless."""
 
     guidance = 1.0
 

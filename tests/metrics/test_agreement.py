@@ -64,8 +64,9 @@ def test_trend_is_that_at_equal_covariates_and_spread_that_of_people():
     inside = (age >= 60) & (age < 70)
     assert found["mean:60"][0] == pytest.approx(area[inside].mean(), abs=15)
     assert found["spread:70"][0] == pytest.approx(found["spread"][0], rel=0.25)
-    with pytest.raises(ValueError, match="more than 3 samples"):
-        number_trend([1.0, 2.0], [1.0, 2.0], None, [[0.0, 1.0]], np.ones((1, 2)))
+    few = number_trend([1.0, 2.0], [61.0, 72.0], None, [[0.0, 1.0]], np.ones((1, 2)), bands=[60])
+    assert few.keys() == {"slope", "spread", "mean:60", "spread:60"}
+    assert all(np.isnan(value).all() for value in few.values())
 
 
 def test_fit_and_spread_are_those_of_lstsq():
