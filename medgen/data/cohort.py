@@ -135,7 +135,7 @@ class Cohort:
         first = {record["subject"]: record for record in reversed(self.records)}
         known: dict[str, Any] = {}
         for name in self.covariates.names:
-            values = [r[name] for r in (self.records if name == "slice" else first.values()) if name in r]
+            values = [r[name] for r in (self.records if name in ("slice", "plane") else first.values()) if name in r]
             declared = self.covariates[name]
             if isinstance(declared, tuple):
                 counts = Counter(values)

@@ -45,14 +45,14 @@ def publishable(evidence: Evidence, guidances: Sequence[float], count: int) -> l
 
 
 def profile_titles(covariates: Covariates, values: Tensor, label: str) -> list[str]:
-    """Short titles of profiles without their label: "74 y, F"; ages above 89 as "90+"."""
+    """Short titles of profiles without their label and plane: "74 y, F"; ages above 89 as "90+"."""
     titles = []
     for row in values:
         known = covariates.decode(row)
         parts = []
         if isinstance(age := known.get("age"), float):
             parts.append(f"{shown_age(age)} y")
-        parts += [str(known[n]) for n in covariates.categorical if n != label and known[n] is not None]
+        parts += [str(known[n]) for n in covariates.categorical if n not in (label, "plane") and known[n] is not None]
         titles.append(", ".join(parts) or " ")
     return titles
 
@@ -139,9 +139,10 @@ def by_plane(covariates: Covariates, values: Tensor) -> dict[str, NDArray[np.int
 def spaced(
     target: NDArray[np.float64], rows: NDArray[np.intp], count: int, subjects: Sequence[str] | None = None
 ) -> list[int]:
-    """Choose rows evenly from low to high targets, of each subject one at most where subjects are given."""
+    """Choose rows evenly from low to high targets; of each subject its middle one where subjects are given."""
     if subjects is not None:
-        rows = np.array(list({subjects[row]: row for row in rows.tolist()}.values()), dtype=int)
+        wanted = np.isin(np.arange(len(subjects)), rows)
+        rows = np.array(_one_each(subjects, wanted), dtype=int)
     order = rows[np.argsort(target[rows], kind="stable")]
     places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
     return [int(row) for row in order[places]] if len(order) else []
