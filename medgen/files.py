@@ -6,16 +6,28 @@ moment, never meets half of one.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write", "file_sha256", "plain", "write_json", "write_text"]
+__all__ = [
+    "atomic_write",
+    "file_sha256",
+    "key_of",
+    "plain",
+    "remove_leftovers",
+    "write_json",
+    "write_rows",
+    "write_text",
+]
 
 
 @contextmanager
@@ -48,6 +60,15 @@ def atomic_write(path: str | os.PathLike[str], permissions: int | None = None) -
     _sync(path.parent)
 
 
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what an :func:`atomic_write` to ``path`` left beside it when its process was killed."""
+    path = Path(path)
+    own = re.compile(rf"\.\d+-[0-9a-f]{{8}}-{re.escape(path.name)}")
+    for file in path.parent.iterdir() if path.parent.is_dir() else ():
+        if own.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     """Ask the operating system to put a file (or a folder's entries) on the disk."""
     if path.is_dir() and os.name == "nt":  # Windows cannot open folders
@@ -69,6 +90,34 @@ def write_text(path: str | os.PathLike[str], text: str, permissions: int | None 
 def write_json(path: str | os.PathLike[str], content: Any, permissions: int | None = None) -> Path:
     """Write ``content`` as indented, strict JSON (no NaN) atomically; see :func:`atomic_write`."""
     return write_text(path, json.dumps(content, indent=2, allow_nan=False, default=plain) + "\n", permissions)
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    permissions: int | None = None,
+) -> Path:
+    """Write a table with a header atomically, with tabs where the name ends with ``.tsv``, else with commas.
+
+    Args:
+        path: the file.
+        columns: their names, in order.
+        rows: a mapping each; what is absent stays empty, what is no column is left out.
+        permissions: see :func:`atomic_write`.
+    """
+    text = io.StringIO()
+    delimiter = "\t" if Path(path).suffix == ".tsv" else ","
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, text.getvalue(), permissions)
+
+
+def key_of(*settings: Any) -> str:
+    """Return a short hash (16 hexadecimal digits) of anything JSON can hold: the name of what depends on it."""
+    text = json.dumps(settings, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

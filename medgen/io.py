@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOTICE",
     "atomic_write",
+    "check_nifti",
     "file_sha256",
     "image_grid",
     "markings",
@@ -163,6 +164,26 @@ def save_nifti(
         nib.save(nifti, temporary)
     write_json(path.with_name(f"{stem}.json"), said)
     return path
+
+
+def check_nifti(path: str | os.PathLike[str]) -> None:
+    """Read a NIfTI of :func:`save_nifti` back and check that description, extension and sidecar say it is synthetic.
+
+    Raises:
+        ValueError: naming the file and what does not say so.
+    """
+    import nibabel as nib
+
+    path = Path(path)
+    header: Any = nib.load(path).header  # type: ignore[attr-defined]
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    said = {
+        "description": header["descrip"].item().decode("ascii") == NOTICE,
+        "extension": any(b'"Synthetic": true' in bytes(extension.content) for extension in header.extensions),
+        f"sidecar {sidecar.name}": json.loads(sidecar.read_text(encoding="utf-8")).get("Synthetic") is True,
+    }
+    if silent := [place for place, found in said.items() if not found]:
+        raise ValueError(f"{path}: does not say that it is synthetic in its {', '.join(silent)}")
 
 
 def image_grid(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgen.bundles.check import config_problems, runnable_parts, sibling_keys, targets
+from medgen.bundles.check import closure, config_problems, runnable_parts, sibling_keys, targets
 from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
@@ -21,7 +21,6 @@ from medgen.bundles.workflow import (
     on_command_line,
     user_error,
 )
-
 from medgen.spelling import nearest
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ __all__ = [
     "load",
     "load_trained",
     "manifest_of",
+    "settings_of",
     "training_settings",
     "use_trained",
 ]
@@ -46,7 +46,16 @@ logger = logging.getLogger("medgen.bundles")
 # what a model is, and what a run may have changed: inference takes the first from the manifest beside the weights
 _MODEL = ("covariates", "process", "network_def", "codec")
 _GEOMETRY = ("image_size", "pixel_mm", "plane")
-_PATHS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "run_dir", "pretrained", "subject_map")
+_PATHS = (
+    "bundle_root",
+    "dataset_dir",
+    "output_dir",
+    "ckpt_dir",
+    "run_dir",
+    "pretrained",
+    "subject_map",
+    "clinical_table",
+)
 _UNTOLD = (*_PATHS, "_desc_", "_meta_")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
@@ -126,6 +135,21 @@ def training_settings(**more: Any) -> dict[str, Any]:
     config = workflow.parser.get()
     plain = {key: value for key, value in config.items() if key not in _UNTOLD and _is_plain(value)}
     return plain | {key: config[key] for key in _MODEL if key in config} | more
+
+
+def settings_of(item: str) -> dict[str, Any]:
+    """Return the configuration of a part of the calling workflow and of all that it refers to, as JSON.
+
+    Args:
+        item: a top-level key, for example "pipeline".
+
+    Raises:
+        RuntimeError: when it is not called by a workflow.
+    """
+    workflow = calling_workflow()
+    if workflow is None:
+        raise RuntimeError("settings_of: found no MONAI ConfigWorkflow that calls it")
+    return closure(workflow.parser.get(), item)
 
 
 def _is_plain(value: Any) -> bool:

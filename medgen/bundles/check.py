@@ -19,7 +19,7 @@ from medgen.spelling import nearest
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["accepted_arguments", "config_problems", "runnable_parts", "sibling_keys", "targets"]
+__all__ = ["accepted_arguments", "closure", "config_problems", "runnable_parts", "sibling_keys", "targets"]
 
 _TARGET = "_target_"
 _OWN_KEYS = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"}
@@ -72,6 +72,25 @@ def sibling_keys(folder: Path, without: str = "") -> set[str]:
 
     files = [path for path in sorted(folder.glob("*.json")) if path.name not in ("metadata.json", without)]
     return {key for path in files for key in ConfigParser.load_config_file(path)}
+
+
+def closure(config: Mapping[str, Any], item: str) -> dict[str, Any]:
+    """Return a top-level part of a configuration, and everything that it refers to, by top-level key.
+
+    Two configurations with the same closure build the same part.
+
+    Raises:
+        KeyError: when there is no such part.
+    """
+    found: dict[str, Any] = {}
+    waiting = [item]
+    while waiting:
+        key = waiting.pop().split("::")[0]
+        if key not in found:
+            found[key] = config[key]
+            parts = [config[key], *(value for _, value in _walk(config[key]))]
+            waiting += [name for part in parts for name in _references(part)]
+    return dict(sorted(found.items()))
 
 
 def targets(config: Any) -> set[str]:

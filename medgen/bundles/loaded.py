@@ -11,8 +11,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from medgen.bundles import adopt_trained, find_bundle, load_trained, manifest_of, unobserved_covariates
-from medgen.spelling import nearest
 from medgen.data.requests import GenerationRequests
+from medgen.spelling import nearest
 
 __all__ = ["LoadedBundle"]
 

@@ -14,15 +14,22 @@ from typing import Any
 
 from medgen.covariates import Covariates
 from medgen.data.layouts import read_layout
-from medgen.data.simulated import GROUND_TRUTH
-from medgen.data.sources import Item
-from medgen.data.splits import Splits, check_disjoint, check_fractions, read_splits, split_subjects, write_splits
+from medgen.data.records import (
+    Record,
+    check_folds,
+    make_records,
+    read_ground_truth,
+    record_paths,
+    stored_bytes,
+    subject_strata,
+    subjects_of_sites,
+)
+from medgen.data.scan_rule import ScanRule
+from medgen.data.splits import Splits, check_fractions, divide_subjects, read_splits, write_splits
 from medgen.data.tables import CohortError
 from medgen.data.values import UNKNOWN_LABEL, read_values
 
 __all__ = ["Cohort"]
-
-Record = dict[str, Any]
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 NOT_STATED = "not stated: treat images, weights and latents as derived from participants, do not share"
@@ -32,11 +39,15 @@ SIMULATED_TERMS = "simulated: free to share"
 class Cohort:
     """The images of a study with their covariates.
 
-    ``records`` is a MONAI datalist with one dict per image file: "image" (path, or one path per channel), "subject",
-    "scan" (session or image id, may be empty), every declared covariate ("n/a" or NaN where unknown), and for slice
-    files "slice_index" and "slice", the position from 0 (lowest index of the data set) to 1; pictures of planes have
-    their "plane". Labels are compared with
-    the declared ones by name; their order is the declared one. "female" means "F", and case does not matter.
+    ``records`` is a MONAI datalist with one dict per image: "image" (path of a file, or of the folder of one DICOM
+    series; or one path per channel), "subject", "scan" (session, visit or image id, may be empty), "site" where it is
+    known, every declared covariate ("n/a" or NaN where unknown), and for slice files "slice_index" and "slice", the
+    position from 0 (lowest index of the data set) to 1; pictures of planes have their "plane". Labels are compared
+    with the declared ones by name; their order is the declared one. "female" means "F", and case does not matter.
+
+    Of ADNI's downloads and of DICOM folders one T1-weighted scan per subject and visit is taken, see
+    :class:`medgen.data.ScanRule`. ADNI's diagnosis is that of the scan's visit; NC is CN, AD is dementia; MCI and SMC
+    are dropped and counted unless they are declared, or mapped (``label_map={"SMC": "NC"}``).
 
     The course archive's own ``train`` and ``test`` folders are kept as such (``folders="keep"``): "test" is the test
     split, and the other splits share "train".
@@ -44,10 +55,10 @@ class Cohort:
     Args:
         root: folder of the data set, or its table.
         covariates: the declared covariates, or the mapping they are declared by.
-        layout: "auto", "bids", "slices", "planes" or "table".
+        layout: "auto", "bids", "adni", "oasis", "ixi", "slices", "planes", "table" or "dicom".
         suffix: BIDS suffix of the images; several make channels, for example ``["T1w", "FLAIR"]``.
         path_columns: in a table, the column of image paths; several make channels.
-        columns: covariate ("subject" and "session" too) to column, where its name does not say it.
+        columns: covariate ("subject", "session" and "site" too) to column, where its name does not say it.
         label_map: found label to declared label, ``{"CN": "NC"}`` or ``{"diagnosis": {"CN": "NC"}}``.
         exclude_labels: found labels whose images are dropped and counted.
         required: covariates whose column must be there; single values may be unknown.
@@ -56,10 +67,15 @@ class Cohort:
         folders: "keep" or "merge" the data set's own train and test folders.
         data_terms: the terms of use, kept beside whatever is trained on the cohort.
         check: read every image now, see :meth:`check`.
+        clinical_table: for ADNI, ADNIMERGE or DXSUM as CSV, or several; a name alone is looked for beside the images.
+            By default those beside the images.
+        scan_rule: which of the scans of a visit is taken, a :class:`medgen.data.ScanRule` or its arguments.
 
     Attributes:
         records: the datalist.
         columns: for each record, its row of the table, declared columns or not: ``columns[0]["ventricle_ml"]`` (text).
+        discards: the scans set aside, each with "subject", "scan", "description", "image" and "reason"; private.
+        clinical_table: file names of the clinical tables that were joined, None for none.
         notices: what the reader of any result should know, for example "split by scan, not by subject".
         layout: the one found.
         split_unit: "subject", or "scan" when nothing says which scans are of one subject.
@@ -91,26 +107,31 @@ class Cohort:
         folders: str = "keep",
         data_terms: str | None = None,
         check: bool = False,
+        clinical_table: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        scan_rule: ScanRule | Mapping[str, Any] | None = None,
     ) -> None:
         if folders not in ("keep", "merge"):
             raise ValueError(f'folders: found {folders!r}, expected "keep" or "merge"')
         self.root = Path(root).expanduser()
         self.covariates = covariates if isinstance(covariates, Covariates) else Covariates.from_dict(covariates)
         mapped = Path(subject_map).expanduser() if subject_map is not None else None
-        source = read_layout(self.root, layout, suffix, path_columns, columns, mapped, missing)
+        tables = _listed(clinical_table)
+        rule = ScanRule.of(scan_rule)
+        source = read_layout(self.root, layout, suffix, path_columns, columns, mapped, missing, tables, rule)
         exclude = [exclude_labels] if isinstance(exclude_labels, str) else list(exclude_labels)
         items = read_values(source, self.covariates, columns or {}, label_map or {}, exclude, required)
         if not items:
             raise CohortError(f"{self.root}: no image is left; notices: {source.notices}")
         self.layout, self.folder, self.notices = source.layout, source.folder, source.notices
+        self.discards, self.clinical_table = source.discards, source.clinical_tables or None
         self.split_unit = "scan" if source.by_scan else "subject"
-        self.records = _records(items)
+        self.records = make_records(items)
         self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
-        self.simulated, self.ground_truth = _ground_truth(self.folder)
+        self.simulated, self.ground_truth = read_ground_truth(self.folder)
         self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else NOT_STATED)
         self._folds = {r["subject"]: r["fold"] for r in self.records if r.get("fold")} if folders == "keep" else {}
         if folders == "keep":
-            _check_folds(self.records, self.root)
+            check_folds(self.records, self.root)
         if check:
             self.check()
 
@@ -165,9 +186,9 @@ class Cohort:
         """Return what a model was trained on, for its manifest: 16 hex digits of SHA-256 of records and file sizes."""
         digest = hashlib.sha256(json.dumps(self.covariates.to_dict(), sort_keys=True).encode())
         for record in self.records:
-            paths = _paths(record)
+            paths = record_paths(record)
             names = [os.path.relpath(path, self.folder) for path in paths]
-            sizes = [os.path.getsize(path) for path in paths]
+            sizes = [stored_bytes(path) for path in paths]
             values = {key: value for key, value in record.items() if key != "image"}
             digest.update(json.dumps([names, sizes, values], sort_keys=True).encode())
         return digest.hexdigest()[:16]
@@ -190,7 +211,7 @@ class Cohort:
                 return str(error)
             return None
 
-        paths = [path for record in self.records for path in _paths(record)]
+        paths = [path for record in self.records for path in record_paths(record)]
         with ThreadPoolExecutor(workers) as pool:
             problems = [text for text in pool.map(problem, paths) if text]
         if problems:
@@ -202,6 +223,7 @@ class Cohort:
         fractions: Mapping[str, float] | None = None,
         seed: int = 0,
         file: str | os.PathLike[str] | None = None,
+        leave_site_out: str | Sequence[str] | None = None,
     ) -> dict[str, list[Record]]:
         """Divide the records by subject, stratified by the categorical covariates and bands of ten years of age.
 
@@ -209,96 +231,39 @@ class Cohort:
             fractions: split name to share; by default train 0.7, validation 0.1, test 0.2.
             seed: of the division.
             file: where the division is kept. When it exists it decides, and must list the subjects of this cohort.
+            leave_site_out: sites whose subjects are the test split, and nobody else; the others are divided among the
+                other splits in proportion to their fractions.
 
         Returns:
             Split name to records.
 
         Raises:
-            ValueError: when the fractions are no shares of 1, or there are too few subjects.
+            ValueError: when the fractions are no shares of 1, there are too few subjects, or a site is none of the
+                cohort's.
             CohortError: when ``file`` does not match the cohort.
         """
         fractions = dict(FRACTIONS if fractions is None else fractions)
         check_fractions(fractions)
+        sites = [str(site) for site in _listed(leave_site_out)]
         if file is not None and Path(file).exists():
-            members = read_splits(file, self.subjects, list(fractions), seed, self.fingerprint())
+            members = read_splits(file, self.subjects, list(fractions), seed, self.fingerprint(), sites)
         else:
-            members = self._divide(fractions, seed)
+            fixed = self._folds | subjects_of_sites(self.records, sites)
+            members = divide_subjects(
+                subject_strata(self.records, self.covariates), fractions, seed, fixed, bool(sites)
+            )
             if file is not None:
-                write_splits(file, members, self.split_unit, seed=seed, fractions=fractions, cohort=self.fingerprint())
+                about = {"seed": seed, "fractions": fractions, "cohort": self.fingerprint(), "leave_site_out": sites}
+                write_splits(file, members, self.split_unit, **about)
         home = {subject: name for name, subjects in members.items() for subject in subjects}
         result = Splits({name: [] for name in fractions})
         for record in self.records:
             result[home[record["subject"]]].append(dict(record))
         return result
 
-    def _divide(self, fractions: dict[str, float], seed: int) -> dict[str, list[str]]:
-        strata = self._strata()
-        if lost := sorted(set(self._folds.values()) - {"train"} - set(fractions)):
-            raise ValueError(f'fractions: the data set has its own {lost}; name them, or pass folders="merge"')
-        fixed = {
-            name: sorted(s for s, fold in self._folds.items() if fold == name) for name in fractions if name != "train"
-        }
-        fixed = {name: subjects for name, subjects in fixed.items() if subjects}
-        home = {subject for subjects in fixed.values() for subject in subjects}
-        free = {subject: keys for subject, keys in strata.items() if subject not in home}
-        shares = {name: share for name, share in fractions.items() if name not in fixed}
-        total = sum(shares.values())
-        divided = split_subjects(free, {name: share / total for name, share in shares.items()}, seed) if shares else {}
-        if free and not shares:
-            raise ValueError(
-                f"fractions: the folder's train subjects need a split of their own, found only {list(fractions)}"
-            )
-        return {name: fixed.get(name, divided.get(name, [])) for name in fractions}
 
-    def _strata(self) -> dict[str, list[str]]:
-        strata: dict[str, list[str]] = {}
-        for record in self.records:
-            keys = [str(record[name]) for name in self.covariates.categorical if name != "plane"]
-            age = record.get("age", math.nan)
-            if isinstance(age, float) and not math.isnan(age):
-                keys.append(f"{int(age // 10) * 10}")
-            strata.setdefault(record["subject"], keys)
-        return strata
-
-
-def _paths(record: Record) -> list[str]:
-    return [record["image"]] if isinstance(record["image"], str) else list(record["image"])
-
-
-def _records(items: Sequence[tuple[Item, dict[str, str | float]]]) -> list[Record]:
-    indices = [item.slice_index for item, _ in items if item.slice_index is not None]
-    low, high = (min(indices), max(indices)) if indices else (0, 0)
-    records = []
-    for item, values in items:
-        paths = [str(path) for path in item.images]
-        record: Record = {"image": paths[0] if len(paths) == 1 else paths, "subject": item.subject, "scan": item.scan}
-        record |= values
-        if item.slice_index is not None:
-            record["slice_index"] = item.slice_index
-            record["slice"] = (item.slice_index - low) / (high - low) if high > low else 0.5
-        if item.plane:
-            record["plane"] = item.plane
-        if item.fold:
-            record["fold"] = item.fold
-        records.append(record)
-    return records
-
-
-def _check_folds(records: Sequence[Record], root: Path) -> None:
-    """With the data set's own folders kept, nobody may be in two of them."""
-    folds: dict[str, list[str]] = {}
-    for record in records:
-        if "fold" in record:
-            folds.setdefault(record["fold"], []).append(record["subject"])
-    try:
-        check_disjoint(folds, str(root))
-    except CohortError as error:
-        raise CohortError(f'{error}; pass folders="merge" to divide the subjects anew') from error
-
-
-def _ground_truth(folder: Path) -> tuple[bool, dict[str, Any] | None]:
-    path = folder / GROUND_TRUTH
-    if not path.is_file():
-        return False, None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return bool(content.get("simulated")), content
+def _listed(value: Any) -> list[Any]:
+    """Return one thing, several, or None as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

@@ -1,11 +1,12 @@
-"""Smooth random fields and rotations, from which a subject's own shape is made."""
+"""Smooth random fields and rotations, from which a subject's own shape is made, and how fields are read."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-__all__ = ["rotation", "smooth_field"]
+__all__ = ["rotation", "sample", "smooth_field"]
 
 Array = NDArray[np.float32]
 
@@ -50,3 +51,8 @@ def rotation(degrees: Array) -> Array:
         turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
         result = turn @ result
     return result.astype(np.float32)
+
+
+def sample(volume: Array, coordinates: Array) -> Array:
+    """Read ``volume`` (X, Y, Z) at voxel ``coordinates`` (3, N) by trilinear interpolation, edges repeated."""
+    return ndimage.map_coordinates(volume, coordinates, order=1, mode="nearest", output=np.float32)

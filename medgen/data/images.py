@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation, ResampleToMatch
+from monai.transforms import ResampleToMatch
 from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 from numpy.typing import NDArray
 from PIL import Image
 
+from medgen.data.guard import ImageFileError, check_allocation, check_values, open_regular
+from medgen.data.nifti import NIFTI_SUFFIXES, read_nifti
 from medgen.data.tables import CohortError
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".img", ".hdr", ".mgh", ".mgz")  # NIfTI, Analyze, FreeSurfer
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # no other decoder is tried, whatever a file turns out to be
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -51,23 +51,27 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
     picture becomes grey unless three channels are wanted.
 
     Args:
-        paths: one file per channel: NIfTI, a folder of one DICOM series, anything MONAI reads, or a picture.
+        paths: one file per channel: NIfTI, Analyze, MGH, a folder of one DICOM series or a file of it,
+            or a picture.
         channels: wanted number, None for what the files give (one for a picture).
 
     Returns:
         float32 (C, X, Y, Z) with its affine, or (C, H, W) for a picture, row 0 at the top.
 
     Raises:
-        CohortError: naming the file and what is wrong with it.
+        ImageFileError: naming the file and what is wrong with it.
+        CohortError: the files do not fit together, or not what is wanted.
     """
     files = [paths] if isinstance(paths, str) else list(paths)
     loaded: list[Any] = []
     for file in files:
         try:
             loaded.append(_read_picture(file, channels) if is_picture(file) else _read_volume(file))
+        except ImageFileError:
+            raise
         except Exception as error:  # readers raise whatever their format's library raises
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise CohortError(f"{file}: cannot be read as an image ({reason})") from error
+            raise ImageFileError(file, f"cannot be read as an image ({reason})") from error
     first = loaded[0]
     if not is_picture(files[0]):
         for i, other in enumerate(loaded[1:], start=1):
@@ -84,39 +88,34 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
 
 
 def _read_picture(file: str, channels: int | None) -> MetaTensor:
-    with Image.open(file) as picture:
-        array = np.asarray(picture.convert("RGB" if channels == 3 else "L"), dtype=np.float32)
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)))
+    with open_regular(file) as stream, Image.open(stream, formats=PICTURE_FORMATS) as picture:
+        colours = 3 if channels == 3 else 1
+        stored = os.fstat(stream.fileno()).st_size
+        check_allocation(file, (picture.height, picture.width, colours), "float32", stored, compressed=True)
+        if picture.format == "TIFF" and (pages := getattr(picture, "n_frames", 1)) > 1:
+            raise ImageFileError(file, f"found {pages} pages, expected one picture")
+        if picture.mode[0] in "IF":  # grey of 16 or 32 bits, which a conversion would cut to 8
+            array = np.broadcast_to(np.asarray(picture, dtype=np.float32), (colours, picture.height, picture.width))
+        else:
+            array = np.asarray(picture.convert("RGB" if colours == 3 else "L"), dtype=np.float32)
+            array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    array = np.array(array, order="C")
+    check_values(file, array)
+    return MetaTensor(torch.from_numpy(array))
 
 
 def _read_volume(file: str) -> Any:
-    """Read a volume in RAS (C, X, Y, Z): NIfTI and kin by nibabel, everything else by MONAI."""
-    if not Path(file).exists():
-        raise FileNotFoundError("no such file")
-    if file.lower().endswith(NIBABEL_SUFFIXES):
-        image: Any = nibabel.as_closest_canonical(nibabel.load(file))
-        array = np.asarray(image.dataobj, dtype=np.float32)
-        array = array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n > 1))
-        if array.ndim not in (3, 4):
-            raise ValueError(f"found {array.ndim} dimensions, expected 3, or 4 for channels")
-        array = array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0)
+    """Read a volume in RAS (C, X, Y, Z)."""
+    if file.lower().endswith(NIFTI_SUFFIXES):
+        array, affine = read_nifti(file)
         meta = {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: file}
-        volume: Any = MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=image.affine, meta=meta)
-    else:
-        volume = Orientation(axcodes="RAS", labels=None)(_monai_loader(Path(file).is_dir())(file))
-        if volume.ndim != 4:
-            raise ValueError(f"found {volume.ndim - 1} dimensions, expected 3")
-    np.nan_to_num(volume.numpy(), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return volume
+        return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
+    from medgen.dicom import files, read  # here, since medgen.dicom imports medgen.data
 
-
-@functools.cache
-def _monai_loader(folder: bool) -> LoadImage:
-    """Return MONAI's loader; a folder is one DICOM series. Made once, as it registers its readers each time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return LoadImage("PydicomReader" if folder else None, image_only=True, ensure_channel_first=True)
+    if Path(file).is_file() and not files.is_dicom(file):
+        found = "it is neither NIfTI, Analyze, MGH, DICOM nor a picture"
+        raise ImageFileError(file, f"cannot be read as an image ({found})")
+    return read.read_series(file)
 
 
 @dataclass(frozen=True)
@@ -213,23 +212,25 @@ def plane_view(volume: torch.Tensor, plane: str) -> torch.Tensor:
 
 
 def resample(image: torch.Tensor, centre: Sequence[float], step: Sequence[float], size: Sequence[int]) -> torch.Tensor:
-    """Resample pictures with Keys' cubic kernel (a = -0.5), widened where pixels grow, so that nothing aliases.
+    """Resample pictures or volumes with Keys' cubic kernel (a = -0.5), widened where pixels grow against aliasing.
 
     R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), eq. 15.
 
     Args:
-        image: (..., H, W), zero outside.
-        centre: row and column that become the middle of the result, in pixels of ``image``.
-        step: size of a new pixel in old ones, for rows and columns.
-        size: rows and columns of the result.
+        image: (..., H, W), or (..., X, Y, Z) where three numbers are given below; zero outside.
+        centre: row and column (x, y and z) that become the middle of the result, in pixels of ``image``.
+        step: size of a new pixel in old ones, for rows and columns (x, y and z).
+        size: rows and columns (x, y and z) of the result.
 
     Returns:
         float32 (..., *size).
     """
-    rows, columns = (
-        _weights(n, float(c), float(s), int(m)) for n, c, s, m in zip(image.shape[-2:], centre, step, size, strict=True)
-    )
-    return rows @ image.float() @ columns.T
+    counts = image.shape[-len(size) :]
+    weights = [_weights(n, float(c), float(s), int(m)) for n, c, s, m in zip(counts, centre, step, size, strict=True)]
+    result = weights[-2] @ image.float() @ weights[-1].T
+    for axis, matrix in enumerate(weights[:-2], start=-len(size)):
+        result = (result.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+    return result
 
 
 def _weights(count: int, centre: float, step: float, size: int) -> torch.Tensor:

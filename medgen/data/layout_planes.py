@@ -8,9 +8,10 @@ from pathlib import Path
 
 from medgen.data.images import is_picture
 from medgen.data.layout_bids import participant_rows
-from medgen.data.layout_slices import PERSON
+from medgen.data.layout_oasis import CDR_NOTICE, CDR_ORIGIN, cdr_diagnosis
+from medgen.data.persons import person_of
 from medgen.data.sources import Item, Source
-from medgen.data.tables import CohortError, find_column, is_unknown, parse_number, read_table
+from medgen.data.tables import CohortError, find_column, read_table
 
 __all__ = ["plane_pictures", "read_planes"]
 
@@ -46,14 +47,14 @@ def read_planes(root: Path, columns: dict[str, str]) -> Source:
     rows = {subject.removeprefix("sub-"): dict(row) for (subject, _), row in participant_rows(table, columns).items()}
     if find_column(table, "diagnosis", columns.get("diagnosis")) is None and (cdr := find_column(table, "cdr")):
         for row in rows.values():
-            row["diagnosis"] = _diagnosis(row[cdr], table.path)
+            row["diagnosis"] = cdr_diagnosis(row[cdr], table.path)
         source.table = replace(table, columns=(*table.columns, "diagnosis"))
-        source.notices.append("the diagnosis is made of the dementia rating: NC where CDR is 0, AD where it is above")
+        source.origins["diagnosis"] = CDR_ORIGIN
+        source.notices.append(CDR_NOTICE)
     unlisted = 0
     for path in pictures:
         scan, letter = path.stem[:-2], path.stem[-1]
-        person = PERSON.search(scan)
-        subject = person.group(1) if person else scan
+        subject = person_of(scan) or scan
         found = rows.get(scan.removeprefix("sub-"), rows.get(subject.removeprefix("sub-")))
         unlisted += found is None
         other = scan if scan != subject else ""
@@ -63,12 +64,3 @@ def read_planes(root: Path, columns: dict[str, str]) -> Source:
     if unlisted:
         source.notices.append(f"{unlisted} picture(s) are of nobody in participants.tsv: covariates unknown")
     return source
-
-
-def _diagnosis(text: str, where: Path) -> str:
-    if is_unknown(text):
-        return ""
-    rating = parse_number(text)
-    if rating is None or rating < 0:
-        raise CohortError(f"{where}: cdr is {text!r}, expected 0, 0.5, 1, 2 or 3")
-    return "AD" if rating > 0 else "NC"

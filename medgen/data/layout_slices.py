@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medgen.data.layout_bids import participant_rows
+from medgen.data.persons import PERSON, person_of
 from medgen.data.sources import Item, Source, refuse_folder
 from medgen.data.tables import CohortError, find_column, is_unknown, read_table
 
@@ -15,8 +16,6 @@ __all__ = ["class_folders", "read_slices"]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FOLDS = ("train", "validation", "val", "test")
-# subjects as BIDS, OASIS and ADNI write them, in names that go on with session, repeat or series
-PERSON = re.compile(r"(?<![A-Za-z0-9])(sub-[A-Za-z0-9]+|OAS[0-9]_[0-9]{4}|[0-9]{3}_S_[0-9]{4})(?![A-Za-z0-9])")
 IMAGE_ID = re.compile(r"I?[0-9]+")
 
 
@@ -78,8 +77,7 @@ def read_slices(root: Path, columns: dict[str, str], subject_map: Path | None) -
             scan, index = match.group(1), int(match.group(2))
             if owners and scan not in owners:
                 raise CohortError(f"{subject_map}: no row for image id {scan!r} of {path}")
-            person = None if owners else PERSON.search(scan)
-            subject = person.group(1) if person else owners.get(scan, scan)
+            subject = (None if owners else person_of(scan)) or owners.get(scan, scan)
             fold_name = {"val": "validation"}.get(fold, fold) if fold else None
             row = rows.get(subject.removeprefix("sub-"), {})
             source.items.append(

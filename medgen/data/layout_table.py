@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medgen.data.persons import person_of
 from medgen.data.sources import Item, Source, drop_or_raise, refuse_folder
 from medgen.data.tables import CohortError, Table, find_column, find_path_columns, is_unknown, read_table
 
@@ -31,6 +32,9 @@ def read_path_table(
 ) -> Source:
     """Read the images that a table lists, one row each, with one column of paths per channel.
 
+    Where the subject's column names scans (``OAS1_0001_MR1``, ``ADNI_941_S_9001_MR_I123``), the subject is the person
+    in that name, so that all scans of one stay in one split, and ``scan`` is the name where no column says it.
+
     Raises:
         CohortError: on a missing path column, a subject that is not named, an image of two subjects, and on missing
             images when ``missing`` is "error".
@@ -44,6 +48,7 @@ def read_path_table(
         source.by_scan = True
         source.notices.append("split by scan, not by subject: the table has no column that names the subject")
     problems = []
+    scans = 0
     owners: dict[Path, str] = {}
     for number, row in enumerate(table.rows, start=2):
         images = tuple(table.path.parent / row[p] for p in paths)  # an absolute path stays as it is
@@ -54,14 +59,20 @@ def read_path_table(
         subject = row[subject_column] if subject_column else row[paths[0]]
         if is_unknown(subject):
             raise CohortError(f"{table.path}, row {number}: no subject in column {subject_column!r}")
+        session = row[session_column] if session_column else ""
+        if subject_column and (person := person_of(subject)) and person != subject:
+            scans += 1
+            subject, session = person, session or subject
         if owners.setdefault(images[0], subject) != subject:
             raise CohortError(
                 f"{table.path}, row {number}: {images[0]} belongs to {owners[images[0]]!r} and {subject!r}"
             )
         index = int(row[slice_column]) if slice_column and row[slice_column].isdigit() else None
-        session = row[session_column] if session_column else ""
         source.items.append(Item(images, subject, session, index, row=row))
     drop_or_raise(problems, missing, source.notices, table.path)
+    if scans:
+        people = len({item.subject for item in source.items})
+        source.notices.append(f"the column {subject_column!r} names scans: {scans} scan(s), {people} person(s) in all")
     if not source.items:
         raise CohortError(f"{table.path}: no image left of {len(table.rows)} row(s)")
     return source

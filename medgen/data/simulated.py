@@ -9,42 +9,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from filelock import FileLock
 
 from medgen.data.simulated_anatomy import Template, load_template, simulate_image
 from medgen.data.simulated_people import Subject, VentricleModel, draw_subjects
-from medgen.progress import progress_bar
+from medgen.data.simulated_writing import (
+    GROUND_TRUTH,
+    TEMPLATE_NOTICE,
+    cache_dir,
+    check_request,
+    in_threads,
+    make_once,
+    save_volume,
+)
 from medgen.randomness import numpy_generator
 
-__all__ = ["cache_dir", "simulated_cohort"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["GROUND_TRUTH", "cache_dir", "simulated_cohort"]
 
 VERSION = 2  # raise it with every change of the images or the table, so that old caches are not taken for new ones
-GROUND_TRUTH = "ground_truth.json"
-TEMPLATE_NOTICE = (
-    "Anatomy: ICBM 152 nonlinear symmetric 2009a template. Copyright (C) 1993-2009 Louis Collins, McConnell Brain "
-    "Imaging Centre, Montreal Neurological Institute, McGill University. Fonov et al., NeuroImage 47 (2009) S102."
-)
-
-
-def cache_dir() -> Path:
-    """Return the root of caches: ``MEDGEN_CACHE``, ``XDG_CACHE_HOME/medgen`` or ``~/.cache/medgen``."""
-    if own := os.environ.get("MEDGEN_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "medgen"
 
 
 def simulated_cohort(
@@ -84,13 +72,7 @@ def simulated_cohort(
     Example:
         >>> folder = simulated_cohort(subjects=8, spacing=4.0)  # doctest: +SKIP
     """
-    sizes = tuple(float(s) for s in spacing) if isinstance(spacing, Sequence) else (float(spacing),) * 3
-    if isinstance(subjects, bool) or not isinstance(subjects, int) or subjects < 2:
-        raise ValueError(f"subjects: expected a whole number of at least 2, found {subjects!r}")
-    if len(sizes) != 3 or not all(0.5 <= s <= 8.0 for s in sizes):
-        raise ValueError(f"spacing: expected one number or three, in 0.5-8 mm, found {spacing!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: expected a whole number of at least 0, found {seed!r}")
+    sizes = check_request(subjects, spacing, seed)
     if not 0.0 <= diagnosis_effect_ml <= 20.0:
         raise ValueError(f"diagnosis_effect_ml: expected 0-20 ml, found {diagnosis_effect_ml!r}")
     parameters: dict[str, Any] = {
@@ -105,24 +87,7 @@ def simulated_cohort(
     millimetres = f"{sizes[0]:g}" if len(set(sizes)) == 1 else "x".join(f"{s:g}" for s in sizes)
     name = f"simulated-{subjects}-{millimetres}mm-seed{seed}{'-confounded' if confounded else ''}-{digest}"
     folder = (Path(root) if root is not None else cache_dir() / "cohorts") / name
-    if _is_complete(folder):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{name}.lock"):
-        if _is_complete(folder):
-            return folder
-        for leftover in (*folder.parent.glob(f".{name}.part-*"), folder):  # of a run that was killed, or damaged since
-            if leftover.exists():
-                logger.warning("removing the incomplete simulated cohort %s", leftover)
-                shutil.rmtree(leftover)
-        part = Path(tempfile.mkdtemp(prefix=f".{name}.part-", dir=folder.parent))
-        try:
-            _write(part, parameters, workers, progress)
-            part.chmod(0o755)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return make_once(folder, _is_complete, lambda part: _write(part, parameters, workers, progress))
 
 
 def _image_path(folder: Path, subject: str) -> Path:
@@ -148,24 +113,12 @@ def _write(folder: Path, parameters: dict[str, Any], workers: int | None, progre
     people = draw_subjects(parameters["subjects"], parameters["seed"], parameters["confounded"], model)
     spacing = tuple(parameters["spacing_mm"])
     template = load_template(round(0.3 * max(spacing), 3) if max(spacing) > 2 else 0.0)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, min(workers or available, len(people)))
-    volumes: dict[str, float] = {}
-    with (
-        ThreadPoolExecutor(threads, thread_name_prefix="simulated-cohort") as pool,
-        progress_bar(show=progress, total=len(people), desc="simulated cohort", unit=" subjects") as bar,
-    ):
-        jobs = {
-            pool.submit(_write_subject, folder, template, person, parameters["seed"], i, spacing): person
-            for i, person in enumerate(people)
-        }
-        try:
-            for job in as_completed(jobs):
-                volumes[jobs[job].participant_id] = job.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def write(numbered: tuple[int, Subject]) -> float:
+        return _write_subject(folder, template, numbered[1], parameters["seed"], numbered[0], spacing)
+
+    done = in_threads(write, enumerate(people), workers, progress, "simulated cohort", "subjects")
+    volumes = {person.participant_id: volume for (_, person), volume in done}
     _write_tables(folder, parameters, model, people, volumes)
 
 
@@ -176,17 +129,8 @@ def _write_subject(
     image = simulate_image(
         template, person.anatomy, numpy_generator("simulated cohort", seed, "subject", index), spacing
     )
-    for path, array in (
-        (_image_path(folder, person.participant_id), image.intensity),
-        (_mask_path(folder, person.participant_id), image.ventricles),
-    ):
-        path.parent.mkdir(parents=True)
-        nifti = nibabel.Nifti1Image(array, image.affine)
-        nifti.set_sform(image.affine, code="mni")
-        nifti.set_qform(image.affine, code="mni")
-        nifti.header.set_xyzt_units("mm")
-        nifti.header["descrip"] = b"simulated by medgen"
-        nibabel.save(nifti, path)
+    save_volume(image.intensity, image.affine, _image_path(folder, person.participant_id), "mni")
+    save_volume(image.ventricles, image.affine, _mask_path(folder, person.participant_id), "mni")
     return float(image.ventricles.sum(dtype=np.int64) * np.prod(spacing) / 1000.0)
 
 

@@ -1,9 +1,8 @@
 """The anatomy behind the simulated cohort: one template brain, deformed, aged and imaged once per subject.
 
-The lateral ventricles grow along a stationary velocity field that points out of them and fades over some 20 mm. A
-subject's image is read at ``flow(-amount)`` of its coordinates; the flow is integrated in half-millimetre steps, so
-it stays one-to-one where a single large step would fold. Because the flow only ever moves outwards, every point has one
-amount at which it becomes ventricle. Sorting these amounts gives the one that yields a wanted volume, to the voxel.
+The ventricles grow by the flow of :mod:`medgen.data.simulated_growth`; an image is read at ``flow(-amount)`` of its
+coordinates. Every point has one amount at which it becomes ventricle, and sorting these amounts gives the one that
+yields a wanted volume, to the voxel.
 """
 
 from __future__ import annotations
@@ -16,16 +15,28 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgen.data.deformation import rotation, smooth_field
+from medgen.data.deformation import rotation, sample, smooth_field
+from medgen.data.simulated_growth import (
+    GROWTH_MAX,
+    GROWTH_MIN,
+    TABLE_SPACING,
+    find_ventricles,
+    tabulate_growth,
+)
 
-__all__ = ["Anatomy", "Image", "Template", "load_template", "simulate_image"]
+__all__ = [
+    "Anatomy",
+    "Image",
+    "Template",
+    "brain_intensity",
+    "brain_points",
+    "grow_ventricles",
+    "load_template",
+    "simulate_image",
+]
 
 Array = NDArray[np.float32]
 
-VENTRICLE_SEEDS = ((-14.0, -15.0, 15.0), (14.0, -15.0, 15.0))  # mm, MNI152
-GROWTH_MIN, GROWTH_MAX, GROWTH_STEP = -4, 11, 0.5  # mm travelled by the ventricle wall
-GROWTH_REACH = 24.0  # mm from the wall at which the velocity has faded to zero
-TABLE_SPACING = 2  # mm, grid on which the flow is tabulated
 FIELD_OF_VIEW = ((-90.0, 90.0), (-126.0, 90.0), (-86.0, 94.0))  # mm, a little lower than the usual MNI152 box
 HEAD_CENTRE = np.array([0.0, -18.0, 8.0], dtype=np.float32)
 CSF_INTENSITY = 0.17  # of the template's white matter, 0.87
@@ -76,67 +87,6 @@ class Image:
     affine: NDArray[np.float64]
 
 
-def _sample(volume: Array, coordinates: Array) -> Array:
-    """Read ``volume`` (X, Y, Z) at voxel ``coordinates`` (3, N) by trilinear interpolation, edges repeated."""
-    return ndimage.map_coordinates(volume, coordinates, order=1, mode="nearest", output=np.float32)
-
-
-def _ventricles(tissue: Array, origin: Array) -> NDArray[np.bool_]:
-    """Find the lateral ventricles: components of little tissue whose centres lie near the known positions."""
-    labels, count = ndimage.label(tissue < 0.3)
-    sizes = ndimage.sum_labels(np.ones_like(tissue), labels, np.arange(1, count + 1))
-    large = np.flatnonzero(sizes > 3000) + 1
-    centres = np.array(ndimage.center_of_mass(np.ones_like(tissue), labels, large)) + origin
-    found = np.zeros(tissue.shape, dtype=bool)
-    for seed in VENTRICLE_SEEDS:
-        distance = np.linalg.norm(centres - np.array(seed), axis=1)
-        if distance.min() > 8.0:
-            raise RuntimeError(f"no lateral ventricle found near {seed} mm in the MNI152 template")
-        found |= labels == large[int(distance.argmin())]
-    return ndimage.binary_dilation(found, iterations=2) & (tissue < 0.5)
-
-
-def _tabulate_growth(ventricles: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Array, Array]:
-    """Integrate the backward flow of the ventricle wall; returns first voxel, displacements, first-passage amounts."""
-    margin = int(GROWTH_REACH) + 4
-    where = np.argwhere(ventricles)
-    low = np.maximum(where.min(axis=0) - margin, 0)
-    high = np.minimum(where.max(axis=0) + margin + 1, ventricles.shape)
-    inside = ventricles[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
-    distance = ndimage.gaussian_filter(
-        distance.astype(np.float32) + np.where(inside, 0.5, -0.5).astype(np.float32), 0.7
-    )
-    outwards = np.stack(np.gradient(ndimage.gaussian_filter(distance, 1.5)))
-    fade = np.clip((distance - 1.0) / (GROWTH_REACH - 1.0), 0.0, 1.0)
-    velocity = (outwards * (0.5 + 0.5 * np.cos(np.pi * fade))).astype(np.float32)
-
-    axes = [np.arange(0, n, TABLE_SPACING, dtype=np.float32) for n in inside.shape]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"))
-    moving = _sample(distance, grid.reshape(3, -1)) < GROWTH_REACH  # the others never move
-    start = grid.reshape(3, -1)[:, moving]
-    levels = GROWTH_MAX - GROWTH_MIN + 1
-    displacement = np.zeros((levels, 3, *grid.shape[1:]), dtype=np.float32)
-    first = np.full(moving.shape, float(GROWTH_MAX + 1), dtype=np.float32)
-    initial = _sample(distance, start)
-    passage = np.where(initial > 0, float(GROWTH_MAX + 1), float(GROWTH_MIN - 1)).astype(np.float32)
-    for sign, stop in ((1, GROWTH_MAX), (-1, GROWTH_MIN)):
-        points, before, amount = start.copy(), initial, 0.0
-        while amount != stop:
-            halfway = points - 0.5 * sign * GROWTH_STEP * np.stack([_sample(v, points) for v in velocity])
-            points = points - sign * GROWTH_STEP * np.stack([_sample(v, halfway) for v in velocity])
-            after = _sample(distance, points)
-            crossed = (before > 0) & (after <= 0) if sign > 0 else (before <= 0) & (after > 0)
-            fraction = before[crossed] / (before[crossed] - after[crossed])
-            passage[crossed] = amount + sign * GROWTH_STEP * fraction
-            before, amount = after, amount + sign * GROWTH_STEP
-            if amount == int(amount):
-                level = displacement[int(amount) - GROWTH_MIN].reshape(3, -1)
-                level[:, moving] = points - start
-    first[moving] = passage
-    return low, displacement, first.reshape(grid.shape[1:])
-
-
 @functools.lru_cache(maxsize=4)
 def load_template(blur: float = 0.0) -> Template:
     """Load nilearn's bundled MNI152 T1, grey and white matter templates and tabulate the growth of the ventricles.
@@ -159,7 +109,7 @@ def load_template(blur: float = 0.0) -> Template:
     intensity, g, w = (np.asarray(image.dataobj, dtype=np.float32) for image in (t1, grey, white))
     origin = np.asarray(t1.affine[:3, 3], dtype=np.float32)
     brain, tissue = intensity > 0, np.clip(g + w, 0.0, 1.0)
-    ventricles = _ventricles(tissue, origin)
+    ventricles = find_ventricles(tissue, origin)
 
     # The template is an average of many brains: sharpen its sulci, and give fluid its usual darkness.
     intensity = intensity + 0.6 * (intensity - ndimage.gaussian_filter(intensity, 2.0)) * ndimage.binary_erosion(
@@ -171,7 +121,7 @@ def load_template(blur: float = 0.0) -> Template:
     near_fluid = np.clip(ndimage.gaussian_filter(fluid, 1.2) / 0.35, 0.0, 1.0)
     keep = ndimage.binary_dilation(ventricles, iterations=6)
     atrophy = np.where(brain & ~keep, (CSF_INTENSITY - intensity) * near_fluid, 0.0)
-    low, displacement, becomes_ventricle = _tabulate_growth(ventricles)
+    low, displacement, becomes_ventricle = tabulate_growth(ventricles)
     return Template(
         origin=origin,
         intensity=intensity.astype(np.float32),
@@ -192,8 +142,65 @@ def _grow(template: Template, points: Array, amount: float) -> Array:
     at_amount = (1 - weight) * template.displacement[level] + weight * template.displacement[level + 1]
     moved = points.copy()
     for axis in range(3):
-        moved[axis, near] += _sample(at_amount[axis], table[:, near])
+        moved[axis, near] += sample(at_amount[axis], table[:, near])
     return moved
+
+
+def brain_points(template: Template, points: Array) -> NDArray[np.intp]:
+    """Return which template ``points`` (3, N) in mm lie in the brain, all but the rim's last voxel of the template."""
+    limit = np.array(template.intensity.shape)[:, None] - 1
+    voxels = points - template.origin[:, None]
+    inside = np.flatnonzero(((voxels > 0) & (voxels < limit)).all(axis=0))
+    return inside[template.intensity[tuple(np.rint(voxels[:, inside]).astype(np.int64))] > 0]
+
+
+def grow_ventricles(
+    template: Template, points: Array, ventricle_ml: float, voxel_ml: float
+) -> tuple[float, NDArray[np.bool_]]:
+    """Find the growth that gives a wanted ventricle volume in one image.
+
+    Args:
+        template: from :func:`load_template`.
+        points: template coordinates in mm of the image's brain voxels, (3, N).
+        ventricle_ml: wanted volume of both lateral ventricles in ml.
+        voxel_ml: volume of one voxel in ml.
+
+    Returns:
+        The growth in mm and which of the points are ventricle, (N,); these hold the volume to within half a voxel.
+
+    Raises:
+        ValueError: when the wanted volume is outside what the anatomy allows.
+    """
+    passage = np.full(points.shape[1], float(GROWTH_MAX + 1), dtype=np.float32)
+    table = (points - template.table_origin[:, None]) / np.float32(TABLE_SPACING)
+    near = ((table > 0) & (table < np.array(template.becomes_ventricle.shape)[:, None] - 1)).all(axis=0)
+    passage[near] = sample(template.becomes_ventricle, table[:, near])
+    count = round(ventricle_ml / voxel_ml)
+    if (
+        not (0 < count < len(passage))
+        or not GROWTH_MIN < (amount := np.partition(passage, count - 1)[count - 1]) < GROWTH_MAX
+    ):
+        smallest, largest = (int((passage < edge).sum()) * voxel_ml for edge in (GROWTH_MIN, GROWTH_MAX))
+        raise ValueError(
+            f"ventricle_ml={ventricle_ml:g} cannot be reached: "
+            f"this head's ventricles go from {smallest:.1f} to {largest:.1f} ml"
+        )
+    is_ventricle = np.zeros(len(passage), dtype=bool)
+    is_ventricle[np.argpartition(passage, count - 1)[:count]] = True
+    return float(amount), is_ventricle
+
+
+def brain_intensity(template: Template, points: Array, amount: float, thinning: float) -> Array:
+    """Return the T1 intensity at template ``points`` (3, N) in mm, for ventricles grown by ``amount`` mm.
+
+    Args:
+        template: from :func:`load_template`.
+        points: where to look.
+        amount: from :func:`grow_ventricles`.
+        thinning: see :class:`Anatomy`.
+    """
+    moved = _grow(template, points, amount) - template.origin[:, None]
+    return sample(template.intensity, moved) + np.float32(thinning) * sample(template.atrophy, moved)
 
 
 def simulate_image(
@@ -240,36 +247,11 @@ def simulate_image(
         points[i] = x[:, None, None] + y[None, :, None] + z[None, None, :] + (coarse[i] + fine[i] + HEAD_CENTRE[i])
     points = points.reshape(3, -1)
 
-    limit = np.array(template.intensity.shape)[:, None] - 1
-    voxels = points - template.origin[:, None]
-    inside = np.flatnonzero(((voxels > 0) & (voxels < limit)).all(axis=0))
-    head = inside[
-        template.intensity[tuple(np.rint(voxels[:, inside]).astype(np.int64))] > 0
-    ]  # all but the rim's last voxel
+    head = brain_points(template, points)
     points = points[:, head]
-
-    passage = np.full(len(head), float(GROWTH_MAX + 1), dtype=np.float32)
-    table = (points - template.table_origin[:, None]) / np.float32(TABLE_SPACING)
-    near = ((table > 0) & (table < np.array(template.becomes_ventricle.shape)[:, None] - 1)).all(axis=0)
-    passage[near] = _sample(template.becomes_ventricle, table[:, near])
-    count = round(anatomy.ventricle_ml * 1000.0 / float(np.prod(spacing)))
-    if (
-        not (0 < count < len(head))
-        or not GROWTH_MIN < (amount := np.partition(passage, count - 1)[count - 1]) < GROWTH_MAX
-    ):
-        smallest, largest = (
-            int((passage < edge).sum()) * float(np.prod(spacing)) / 1000.0 for edge in (GROWTH_MIN, GROWTH_MAX)
-        )
-        raise ValueError(
-            f"ventricle_ml={anatomy.ventricle_ml:g} cannot be reached: "
-            f"this head's ventricles go from {smallest:.1f} to {largest:.1f} ml"
-        )
-    is_ventricle = np.zeros(len(head), dtype=bool)
-    is_ventricle[np.argpartition(passage, count - 1)[:count]] = True
-
-    moved = _grow(template, points, float(amount)) - template.origin[:, None]
-    clean = _sample(template.intensity, moved) + anatomy.thinning * _sample(template.atrophy, moved)
-    clean = np.maximum(clean, 0.0) ** gamma * np.exp(log_bias.reshape(-1)[head])
+    amount, is_ventricle = grow_ventricles(template, points, anatomy.ventricle_ml, float(np.prod(spacing)) / 1000.0)
+    clean = np.maximum(brain_intensity(template, points, amount, anatomy.thinning), 0.0)
+    clean = clean**gamma * np.exp(log_bias.reshape(-1)[head])
     real, imaginary = random.standard_normal((2, len(head)), dtype=np.float32) * noise
     measured = 1000.0 * gain * np.hypot(clean + real, imaginary)
 

@@ -16,7 +16,15 @@ from medgen.files import write_json
 from medgen.randomness import numpy_generator
 from medgen.spelling import nearest
 
-__all__ = ["Splits", "check_disjoint", "read_splits", "split_subjects", "write_splits"]
+__all__ = [
+    "Splits",
+    "check_disjoint",
+    "check_fractions",
+    "divide_subjects",
+    "read_splits",
+    "split_subjects",
+    "write_splits",
+]
 
 logger = logging.getLogger(__name__)
 FORMAT = "medgen splits 1"
@@ -77,6 +85,46 @@ def split_subjects(
     return {name: sorted(subjects) for name, subjects in result.items()}
 
 
+def divide_subjects(
+    strata: Mapping[str, Sequence[Hashable]],
+    fractions: Mapping[str, float],
+    seed: int,
+    fixed: Mapping[str, str],
+    exclusive: bool = False,
+) -> dict[str, list[str]]:
+    """Divide subjects as :func:`split_subjects` does, except for those whose split is fixed.
+
+    Args:
+        strata: subject to its stratum keys.
+        fractions: split name to its share.
+        seed: of the random order.
+        fixed: subject to split; a split that is filled so takes nobody else, save "train", which stays open.
+        exclusive: whether subjects fixed to "test" were chosen by the caller, who must then name that split.
+
+    Returns:
+        Split name to the sorted subjects.
+
+    Raises:
+        ValueError: when the fractions do not name a split that is fixed, or leave none for the others.
+    """
+    if lost := sorted(set(fixed.values()) - {"train"} - set(fractions)):
+        if exclusive:
+            raise ValueError(f"leave_site_out: its subjects become 'test', which is none of {list(fractions)}")
+        raise ValueError(f'fractions: the data set has its own {lost}; name them, or pass folders="merge"')
+    members = {name: sorted(s for s, fold in fixed.items() if fold == name) for name in fractions if name != "train"}
+    members = {name: subjects for name, subjects in members.items() if subjects}
+    home = {subject for subjects in members.values() for subject in subjects}
+    free = {subject: keys for subject, keys in strata.items() if subject not in home}
+    shares = {name: share for name, share in fractions.items() if name not in members}
+    total = sum(shares.values())
+    if free and not shares:
+        raise ValueError(
+            f"fractions: the folder's train subjects need a split of their own, found only {list(fractions)}"
+        )
+    divided = split_subjects(free, {name: share / total for name, share in shares.items()}, seed) if shares else {}
+    return {name: members.get(name, divided.get(name, [])) for name in fractions}
+
+
 def check_fractions(fractions: Mapping[str, float]) -> None:
     """Refuse fractions that are not positive or do not add up to 1."""
     if not fractions or not all(f > 0 for f in fractions.values()) or not math.isclose(sum(fractions.values()), 1.0):
@@ -129,6 +177,7 @@ def read_splits(
     names: Sequence[str],
     seed: int | None = None,
     cohort: str | None = None,
+    sites: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Read a split file and compare it with the cohort.
 
@@ -138,6 +187,7 @@ def read_splits(
         names: of the wanted splits.
         seed: of the wanted split; another one in the file is logged, as the file decides.
         cohort: fingerprint of the cohort; another one in the file is logged: the same subjects, but other data.
+        sites: that are wanted left out; a file made without them, or with others, is refused.
 
     Raises:
         CohortError: when the file is no split file, names other splits, puts a subject in two, or lists other subjects
@@ -163,6 +213,11 @@ def read_splits(
             f"{path}: does not match the cohort: {'; '.join(differences)}; "
             "it keeps training subjects out of the other splits: give the dataset_dir that it was made for, or start a "
             "new run"
+        )
+    if sites and sorted(content.get("leave_site_out", [])) != sorted(sites):
+        raise CohortError(
+            f"{path}: was made with leave_site_out {content.get('leave_site_out', [])}, expected {list(sites)}; it "
+            "decides: start a new run for another division"
         )
     if seed is not None and content.get("seed", seed) != seed:
         logger.warning("%s was made with seed %s; it decides, seed %s is not used", path, content["seed"], seed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import functools
 import os
 import re
 from collections import Counter
@@ -18,8 +20,13 @@ __all__ = [
     "find_column",
     "find_path_columns",
     "is_unknown",
+    "normal_name",
+    "parse_date",
     "parse_number",
+    "read_columns",
     "read_table",
+    "same_name",
+    "without_days",
 ]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -44,6 +51,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "age": ("age", "age_years", "age_at_scan", "age_at_visit", "age_yrs", "ptage"),
     "sex": ("sex", "gender", "ptgender", "m_f", "sex_m_f", "sex_f_m"),
+    "site": ("site", "site_id", "siteid", "center", "centre"),
     "slice_index": ("slice_index", "slice_number", "slice_no"),
     "diagnosis": (
         *(
@@ -95,8 +103,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise CohortError(f"{path}: the table is empty, expected a header line and one row per participant or image")
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=lines[0].count)
-    header, *body = csv.reader(lines, delimiter=delimiter)
+    header, *body = csv.reader(lines, delimiter=_delimiter(path, lines[0]))
     columns = tuple(name.strip() for name in header)
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise CohortError(f"{path}: column {twice[0]!r} occurs twice")
@@ -110,8 +117,29 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     return Table(path, columns, tuple(rows))
 
 
-def _normal(name: str) -> str:
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Return the column names of a table, without reading its rows; none when it cannot be read as a table."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            line = next((text for text in file if text.strip()), "")
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(name.strip() for name in next(csv.reader([line], delimiter=_delimiter(path, line)), []))
+
+
+def _delimiter(path: Path, header: str) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+
+
+@functools.lru_cache(maxsize=4096)
+def normal_name(name: str) -> str:
+    """Return a column's name in lower case with _ for spaces and punctuation."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+def same_name(name: str, columns: Sequence[str]) -> str | None:
+    """Return the first of ``columns`` that is ``name`` but for case, spaces and punctuation (DX.bl is DX_bl)."""
+    return next((column for column in columns if normal_name(column) == normal_name(name)), None)
 
 
 def find_column(table: Table, name: str, chosen: str | None = None) -> str | None:
@@ -129,8 +157,8 @@ def find_column(table: Table, name: str, chosen: str | None = None) -> str | Non
                 f"found {list(table.columns)}"
             )
         return chosen
-    for alias in (_normal(name), *ALIASES.get(name, ())):
-        if matches := [column for column in table.columns if _normal(column) == alias]:
+    for alias in (normal_name(name), *ALIASES.get(name, ())):
+        if matches := [column for column in table.columns if normal_name(column) == alias]:
             if len(matches) > 1:
                 raise CohortError(f"{table.path}: columns {matches} could all be {name}; say which with columns")
             return matches[0]
@@ -155,7 +183,46 @@ def find_path_columns(table: Table, chosen: str | Sequence[str] | None = None) -
     return [column]
 
 
+def without_days(row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row without the columns that hold days by their name (EXAMDATE, DOB ...): they identify people.
+
+    Example:
+        >>> without_days({"EXAMDATE": "2006-05-18", "Acq Date": "5/18/2006", "DOB": "1931-01-02", "MMSE": "29"})
+        {'MMSE': '29'}
+    """
+    return {name: text for name, text in row.items() if not _is_day(name)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_day(name: str) -> bool:
+    return re.search(r"date|stamp|dob|birth|downloaded", name, re.IGNORECASE) is not None
+
+
 def parse_number(text: str) -> float | None:
     """Read a number as tables write it: "72.5", "90+" (top-coded), "072Y" (DICOM); None when it is none of these."""
     match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?:\+|[yY])?\s*", text)
     return float(match.group(1)) if match else None
+
+
+def parse_date(text: str) -> datetime.date | None:
+    """Read a day as clinical tables and download folders write it; None when it is none of these.
+
+    Args:
+        text: year first ("2006-05-18", "2006-05-18_12_34_56.0", "20060518") or, in American order, "5/18/2006" and
+            "5/18/06".
+
+    Example:
+        >>> parse_date("2006-05-18_12_34_56.0") == parse_date("5/18/06")
+        True
+    """
+    if match := re.match(r"\s*(\d{4})(?:-(\d{1,2})-(\d{1,2})(?!\d)|(\d{2})(\d{2})\s*$)", text):
+        year, month, day = (int(part) for part in match.groups() if part)
+    elif match := re.match(r"\s*(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?!\d)", text):
+        month, day, year = (int(part) for part in match.groups())
+        year += 0 if year > 99 else 2000 if year < 70 else 1900
+    else:
+        return None
+    try:
+        return datetime.date(year, month, day)
+    except ValueError:
+        return None

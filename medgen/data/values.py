@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medgen.covariates import Covariates
-from medgen.data.sources import Item, Source
+from medgen.data.sources import Item, Labels, Source
 from medgen.data.tables import CohortError, find_column, is_unknown, parse_number
 from medgen.spelling import nearest
 
 __all__ = ["UNKNOWN_LABEL", "read_values"]
 
+logger = logging.getLogger(__name__)
 UNKNOWN_LABEL = "n/a"
 SEX_WORDS = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 LabelMap = Mapping[str, Any]
+PLAIN = Labels()
 
 
 def read_values(
@@ -30,7 +33,8 @@ def read_values(
     """Return every image that stays, with the value of each declared covariate (``"n/a"`` or NaN when unknown).
 
     Args:
-        source: what the layout found; notices about unknown covariates and dropped images are added to it.
+        source: what the layout found; notices about unknown covariates and dropped images, and the images dropped for
+            their label, are added to it.
         covariates: the declared ones; their label order is the only one there is.
         columns: covariate to column, where the name does not say it.
         label_map: found label to declared label; by covariate (``{"diagnosis": {"CN": "NC"}}``) or for all.
@@ -53,43 +57,67 @@ def read_values(
                 raise CohortError(
                     f"{where}: no column for the required covariate {name!r}{nearest(name, offered)}; found {offered}"
                 )
-            place = f"no such column in {source.table.path.name}" if source.table else "there is no table"
+            table = source.table.path if source.table else None
+            place = "there is no table" if table is None or table.is_dir() else f"no such column in {table.name}"
             source.notices.append(f"{name} is unknown for every image: {place}")
+    _say_where_from(source, found)
 
     kept: list[tuple[Item, dict[str, str | float]]] = []
     undeclared: dict[tuple[str, str], list[str]] = defaultdict(list)
     excluded: Counter[str] = Counter()
+    top_coded: Counter[str] = Counter()
     for item in source.items:
         values: dict[str, str | float] = {}
-        drop = False
+        drop = None
         for name in names:
             text = item.row.get(str(found[name])) if found[name] else None
+            labels = source.labels if name == "diagnosis" else PLAIN
             if name == "diagnosis" and item.label is not None:
-                text = _one_label(item, text, covariates, label_map)
+                text = _one_label(item, text, covariates, label_map, labels)
             if text is not None and text in exclude_labels:
-                excluded[text] += 1
-                drop = True
+                drop = f"with the excluded label {text!r}"
                 break
             place = f"{where}, {item.subject}"
-            values[name] = _value(name, text, covariates, label_map, place)
+            values[name] = _value(name, text, covariates, label_map, place, labels)
             if values[name] is None:
+                if text in labels.optional:
+                    drop = f"with the {name} {text!r}, which is not declared"
+                    break
                 undeclared[(name, str(text))].append(item.subject)
-        if not drop:
+            top_coded[name] += isinstance(values[name], float) and str(text).rstrip().endswith("+")
+        if drop is None:
             kept.append((item, values))
+        else:
+            excluded[drop] += 1
+            about = {"subject": item.subject, "scan": item.scan, "description": "", "image": str(item.images[0])}
+            source.discards.append(about | {"reason": f"an image {drop}"})
     if undeclared:
         raise CohortError(f"{where}: " + "; ".join(_complaint(covariates, *key, s) for key, s in undeclared.items()))
-    for label, count in excluded.items():
-        source.notices.append(f"dropped {count} image(s) with the excluded label {label!r}")
+    source.notices += [f"dropped {count} image(s) {why}" for why, count in excluded.items()]
+    source.notices += [
+        f"{name} is top-coded in {count} image(s): 90+ is 90 or more, and counts as 90"
+        for name, count in top_coded.items()
+        if count
+    ]
     for name in required:
         if kept and all(_unknown(values[name]) for _, values in kept):
             raise CohortError(f"{where}: the required {name!r} is unknown for each of the {len(kept)} images")
     return kept
 
 
+def _say_where_from(source: Source, found: Mapping[str, str | None]) -> None:
+    """Log in one line which column is which covariate."""
+    told = [
+        f"{name} from {source.origins.get(name) or f'column {column!r}'}" for name, column in found.items() if column
+    ]
+    if told and source.table is not None:
+        logger.info("%s: %s", source.table.path.name, ", ".join(told))
+
+
 def _check_arguments(
     covariates: Covariates, columns: Mapping[str, str], label_map: LabelMap, required: Sequence[str]
 ) -> None:
-    reserved = ("subject", "session", "slice_index")
+    reserved = ("subject", "session", "site", "slice_index")
     for argument, names in (("columns", [c for c in columns if c not in reserved]), ("required", required)):
         for name in names:
             if name not in covariates:
@@ -115,8 +143,11 @@ def _labels(covariates: Covariates, name: str) -> tuple[str, ...]:
     return declared if isinstance(declared, tuple) else ()
 
 
-def _label(name: str, text: str, covariates: Covariates, label_map: LabelMap) -> str | None:
-    """Return the declared label that ``text`` means, or None."""
+def _label(name: str, text: str, covariates: Covariates, label_map: LabelMap, known: Labels = PLAIN) -> str | None:
+    """Return the declared label that ``text`` means, or None.
+
+    The map decides, then the label itself, its other spelling, and at last what the consortium means by it.
+    """
     labels = _labels(covariates, name)
     own = label_map.get(name)
     mapped = own.get(text) if isinstance(own, Mapping) else label_map.get(text)
@@ -128,13 +159,17 @@ def _label(name: str, text: str, covariates: Covariates, label_map: LabelMap) ->
         same = [label for label in labels if SEX_WORDS.get(label.lower()) == kind]
     else:
         same = [label for label in labels if label.lower() == text.lower()]
+    for meaning in known.means.get(text, ()):
+        same = same or [label for label in labels if label.lower() == meaning.lower()]
     return same[0] if len(same) == 1 else None
 
 
-def _value(name: str, text: str | None, covariates: Covariates, label_map: LabelMap, place: str) -> Any:
+def _value(
+    name: str, text: str | None, covariates: Covariates, label_map: LabelMap, place: str, known: Labels = PLAIN
+) -> Any:
     """Return the value of one cell; None for an undeclared label."""
     if covariates.is_categorical(name):
-        if text is not None and (label := _label(name, text, covariates, label_map)):
+        if text is not None and (label := _label(name, text, covariates, label_map, known)):
             return label
         return UNKNOWN_LABEL if is_unknown(text) else None
     if text is None or is_unknown(text):
@@ -149,10 +184,10 @@ def _value(name: str, text: str | None, covariates: Covariates, label_map: Label
     return number
 
 
-def _one_label(item: Item, text: str | None, covariates: Covariates, label_map: LabelMap) -> str | None:
+def _one_label(item: Item, text: str | None, covariates: Covariates, label_map: LabelMap, known: Labels) -> str | None:
     """Return the class folder's label, after comparing it with the table's."""
     if text is not None and not is_unknown(text):
-        folder, table = (_label("diagnosis", str(t), covariates, label_map) or t for t in (item.label, text))
+        folder, table = (_label("diagnosis", str(t), covariates, label_map, known) or t for t in (item.label, text))
         if folder != table:
             raise CohortError(f"{item.images[0]}: lies in the class folder {item.label!r}, but the table says {text!r}")
     return item.label

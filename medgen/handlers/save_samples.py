@@ -16,30 +16,28 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from medgen import __version__
+from medgen.data.images import PLANES
 from medgen.data.requests import GenerationRequests
+from medgen.dicom.slicing import centred_affine
+from medgen.dicom.synthetic import write_synthetic
 from medgen.engines.distributed import is_first_rank
 from medgen.files import atomic_write
 from medgen.io import image_grid, save_nifti, save_png
+from medgen.spelling import one_of
 
 __all__ = ["SaveSamples", "batch_column"]
 
 logger = logging.getLogger("medgen.handlers")
-# world directions of a slice's rows, its columns and its normal: a picture's first row is the front or the head
-_AXES = {
-    "axial": np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
-    "coronal": np.array([[0, 1, 0], [0, 0, 1], [-1, 0, 0]]),
-    "sagittal": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
-}
-_OWN = re.compile(r"(images/image_\d+\.png|nifti/image_\d+\.nii\.gz)")
+_OWN = re.compile(r"(images/image_\d+\.png|nifti/image_\d+\.nii\.gz|dicom/image_\d+)")
 
 
 class SaveSamples:
     """Write every generated image as it comes, and at the end a grid and ``manifest.csv``.
 
-    ``images/image_00000.png`` and ``nifti/image_00000.nii.gz`` (with a JSON sidecar) are numbered in the order of the
-    requests; ``grid.png`` has one block of rows per condition. Each file says that it is synthetic, and with which
-    model, seed, covariates and settings it was made. Images that an earlier ``manifest.csv`` in the folder lists are
-    removed first, so that the folder holds one request.
+    ``images/image_00000.png``, ``nifti/image_00000.nii.gz`` (with a JSON sidecar) and the series ``dicom/image_00000/``
+    are numbered in the order of the requests; ``grid.png`` has one block of rows per condition. Each file says that it
+    is synthetic, and with which model, seed, covariates and settings it was made. Images that an earlier
+    ``manifest.csv`` in the folder lists are removed first, so that the folder holds one request.
 
     Args:
         requests: what is generated.
@@ -48,7 +46,9 @@ class SaveSamples:
         manifest: the model's manifest; its ``sha256`` is recorded, and what lies outside what training saw is flagged.
         png: write single PNG files.
         nifti: write NIfTI files.
-        pixel_mm: side of a pixel (voxel) in the NIfTI files, in mm; 1 when it is not known.
+        dicom: write DICOM, a folder with one series for each image; for images of one channel.
+        burned_in: write "SYNTHETIC - NOT FOR DIAGNOSIS" into the pixels of the DICOM files.
+        pixel_mm: side of a pixel (voxel) in the NIfTI and DICOM files, in mm; 1 when it is not known.
         plane: plane of the training slices, which says how a 2D image lies in space; an image of which a plane was
             asked for lies in that one.
         columns: images per row of the grid.
@@ -66,13 +66,14 @@ class SaveSamples:
         manifest: Mapping[str, Any] | None = None,
         png: bool = True,
         nifti: bool = True,
+        dicom: bool = False,
+        burned_in: bool = True,
         pixel_mm: float | None = None,
         plane: str = "axial",
         columns: int = 8,
         rows: int = 8,
     ) -> None:
-        if plane not in _AXES:
-            raise ValueError(f"plane: found {plane!r}, expected one of {list(_AXES)}")
+        one_of("plane", plane, tuple(PLANES))
         self.requests = requests
         self.output_dir = Path(output_dir)
         self.settings = {key: value for key, value in (settings or {}).items() if value is not None}
@@ -80,6 +81,8 @@ class SaveSamples:
         self.observed: Mapping[str, Any] = ((manifest or {}).get("config") or {}).get("observed") or {}
         self.png = png
         self.nifti = nifti
+        self.dicom = dicom
+        self.burned_in = burned_in
         self.pixel_mm = float(pixel_mm or 1.0)
         self.plane = plane
         self.columns = min(columns, requests.n)
@@ -110,12 +113,12 @@ class SaveSamples:
         earlier = self.output_dir / "manifest.csv"
         if earlier.is_file():
             with open(earlier, newline="") as file:
-                names = [row.get(kind) or "" for row in csv.DictReader(file) for kind in ("png", "nifti")]
+                names = [row.get(kind) or "" for row in csv.DictReader(file) for kind in ("png", "nifti", "dicom")]
             earlier.unlink()
             for name in names:
                 if _OWN.fullmatch(name):
-                    (self.output_dir / name).unlink(missing_ok=True)
-                    (self.output_dir / name.replace(".nii.gz", ".json")).unlink(missing_ok=True)
+                    _remove(self.output_dir / name)
+                    _remove(self.output_dir / name.replace(".nii.gz", ".json"))
 
     def _write(self, engine: Engine) -> None:
         indices = [int(item) for item in batch_column(engine.state.batch, "index")]
@@ -133,24 +136,27 @@ class SaveSamples:
             picture = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
             picture = picture if picture.shape[0] in (1, 3) else picture[:1]
             files["png"] = save_png(picture, self.output_dir / "images" / f"image_{index:05d}.png", record)
+        name = f"image_{index:05d}"
+        plane = covariates.get("plane") or self.plane
+        affine = centred_affine(image.shape[1:], plane, self.pixel_mm)
         if self.nifti:
-            name = f"image_{index:05d}.nii.gz"
-            files["nifti"] = save_nifti(
-                image, self.output_dir / "nifti" / name, self._affine(image, covariates.get("plane")), record
+            files["nifti"] = save_nifti(image, self.output_dir / "nifti" / f"{name}.nii.gz", affine, record)
+        if self.dicom:
+            files["dicom"] = self.output_dir / "dicom" / name
+            write_synthetic(
+                image.numpy() if image.ndim == 4 else image.numpy()[..., None],
+                affine,
+                files["dicom"],
+                covariates=covariates,
+                generation={"seed": row["seed"]} | self.settings,
+                model_sha256=self.model,
+                slice_axis=plane,
+                burned_in=self.burned_in,
             )
         if index % self.requests.n < self.shown:
             self._thumbnails[index] = image
         relative = {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.items()}
         self._rows[index] = relative | row | flagged | self.settings
-
-    def _affine(self, image: torch.Tensor, plane: Any = None) -> np.ndarray:
-        """Return voxel to world (RAS, mm) with the image's middle at the origin: the inverse of ``plane_view``."""
-        axes = np.eye(3) if image.ndim == 4 else _AXES.get(plane, _AXES[self.plane])
-        affine = np.eye(4)
-        affine[:3, :3] = axes * self.pixel_mm
-        sides = np.array([*image.shape[1:], 1][:3])
-        affine[:3, 3] = -affine[:3, :3] @ ((sides - 1) / 2)
-        return affine
 
     def _finish(self, engine: Engine) -> None:
         self._save_grid()
@@ -181,6 +187,17 @@ class SaveSamples:
         grid = image_grid(tiles, columns=self.columns, row_labels=labels)
         record = {"seed": self._wanted[0]["seed"], "conditions": self.requests.titles(), "model_sha256": self.model}
         save_png(grid, self.output_dir / "grid.png", record | self.settings)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or the slices in a series' folder and the folder when nothing else is in it."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for file in path.glob("image_*.dcm"):
+        file.unlink()
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
 def extrapolated(wanted: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,8 @@ _MODULES = {
     "intensity": ("NormalizeIntensityByTissue",),
     "slices": ("ExtractSlices",),
     "fit": ("FitToSize",),
-    "write": ("SaveSyntheticDicom", "SaveSyntheticNifti", "SaveDerivedDicom", "SaveSegmentationDicom"),
+    "write": ("SaveSyntheticDicom", "SaveSyntheticNifti"),
+    "write_derived": ("SaveDerivedDicom", "SaveSegmentationDicom"),
 }
 _HOMES = {f"{name}{form}": module for module, names in _MODULES.items() for name in names for form in ("", "d")}
 

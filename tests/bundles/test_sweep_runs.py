@@ -7,6 +7,7 @@ import time
 
 import monai.bundle
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
@@ -14,6 +15,7 @@ from PIL import Image
 from sweep import REPOSITORY, finish, start
 
 import medgen
+from medgen.dicom.verify import check_synthetic
 
 pytestmark = pytest.mark.xdist_group("bundle_runs")  # they share the runs
 LAST = "checkpoint_00000030.pt"
@@ -129,7 +131,9 @@ def test_a_misspelt_flag_ends_the_command_with_the_nearest_key(bundle, tiny, tmp
     places = {"output_dir": tmp_path / "runs", "max_epoks": 1}
     text = finish(start("run", cwd=bundle, config_file="configs/train.json", **tiny, **places), code=1)
     assert (
-        text.strip().splitlines()[-1].endswith("max_epoks: nothing reads this key (nearest: 'train::trainer::max_epochs')")
+        text.strip()
+        .splitlines()[-1]
+        .endswith("max_epoks: nothing reads this key (nearest: 'train::trainer::max_epochs')")
     )
     assert "Traceback" not in text
     assert not (tmp_path / "runs").exists()
@@ -185,6 +189,16 @@ def test_the_same_seed_gives_the_same_image_whatever_n(trained):
     assert np.abs(alone - among).max() <= 1
     assert np.abs(alone - first(diagnosis="AD", n=1, seed=4)).max() > 1
     assert not (root / "output" / "nifti").exists() or not any((root / "output" / "nifti").iterdir())
+
+
+def test_images_come_as_dicom_too(trained):
+    root, _ = trained
+    (row,) = infer(root, diagnosis="AD", age=75, n=1, save_dicom="true", burned_in="false")
+    (path,) = (root / "output" / row["dicom"]).iterdir()
+    dataset = pydicom.dcmread(path)
+    check_synthetic(dataset)
+    assert (dataset.Rows, dataset.PatientAge, dataset.BurnedInAnnotation) == (32, "075Y", "NO")
+    assert row["model_sha256"] in dataset.DerivationDescription
 
 
 def test_the_same_images_come_out_in_python(trained):

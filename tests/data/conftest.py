@@ -12,6 +12,7 @@ from cohort_files import people, write_picture, write_rows, write_volume
 
 from medgen.covariates import Covariates, Range
 from medgen.data import simulated_cohort
+from medgen.data.simulated_download import simulated_download
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +64,9 @@ def slice_folders(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_download(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated ADNI download of twelve subjects at 8 mm; read only."""
+    return simulated_download(tmp_path_factory.mktemp("downloads") / "adni", subjects=12, spacing=8.0, progress=False)

@@ -71,3 +71,15 @@ def test_table_of_dicom_folders(real_data: Path, tmp_path: Path) -> None:
     dataset = SliceDataset(cohort.records, covariates=covariates, slices=1, seed=None, progress=False)
     assert dataset.images.shape == (1, 1, 64, 64)
     assert dataset.images[0, 0, 24:40, 24:40].float().mean() > -0.7
+
+
+def test_a_folder_of_dicom_is_a_cohort(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDGEN_CACHE", str(tmp_path))
+    covariates = Covariates(age=Range(18, 100), sex=["F", "M"])
+    cohort = open_cohort(real_data / "dicom_t1", covariates, check=True)
+    assert cohort.layout == "dicom"
+    assert len(cohort) == 1
+    assert cohort.records[0]["sex"] in ("F", "M")
+    assert 18 <= cohort.records[0]["age"] < 90
+    assert cohort.columns[0]["field_strength"] == "3"
+    assert cohort.notices == []

@@ -3,6 +3,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from ignite.engine import Engine
@@ -11,6 +12,7 @@ from PIL import Image
 from medgen import Covariates, Range
 from medgen.data.images import plane_view
 from medgen.data.requests import GenerationRequests
+from medgen.dicom.verify import check_synthetic
 from medgen.handlers.save_samples import SaveSamples
 
 COVARIATES = Covariates(diagnosis=["NC", "AD"], age=Range(18, 100, "years"))
@@ -71,6 +73,31 @@ def test_a_folder_holds_one_request_and_foreign_files_stay(tmp_path):
     assert len(list((tmp_path / "nifti").iterdir())) == 4
 
 
+@pytest.mark.parametrize("plane", ["axial", "sagittal"])
+def test_dicom_series_bear_covariates_and_settings(tmp_path, plane):
+    requests = GenerationRequests(COVARIATES, n=1, seed=1, diagnosis=["NC", "AD"], age=70)
+
+    def generate(n):
+        images = torch.linspace(-1, 1, 64 * 64).reshape(1, 1, 64, 64).expand(n, 1, 64, 64)
+        options = {"png": False, "nifti": False, "dicom": True, "burned_in": False, "plane": plane, "pixel_mm": 2.0}
+        run(SaveSamples(requests, tmp_path, {"steps": 5}, {"sha256": "abc"}, **options), images)
+
+    for images in (2, 1):  # what the first run wrote is gone after the second
+        generate(images)
+        files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.dcm"))
+        assert files == [f"dicom/image_{index:05d}/image_0001.dcm" for index in range(images)]
+    dataset = pydicom.dcmread(tmp_path / "dicom" / "image_00000" / "image_0001.dcm")
+    check_synthetic(dataset)
+    assert (dataset.PatientAge, list(dataset.PixelSpacing)) == ("070Y", [2, 2])
+    record = json.loads(dataset.DerivationDescription.partition(": ")[2])
+    assert record == {
+        "model_sha256": "abc",
+        "covariates": {"diagnosis": "NC", "age": 70.0},
+        "seed": requests.seeds[0],
+        "steps": 5,
+    }
+
+
 def test_kinds_can_be_left_out(tmp_path):
     requests = GenerationRequests(COVARIATES, n=1, diagnosis="AD")
     run(SaveSamples(requests, tmp_path, png=False, nifti=False), torch.zeros(1, 1, 4, 4))
@@ -88,5 +115,5 @@ def test_a_slice_lies_in_space_as_it_lay_in_its_volume(tmp_path, plane):
 
 
 def test_an_unknown_plane_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="plane: found 'oblique'"):
+    with pytest.raises(ValueError, match="plane is 'oblique'"):
         SaveSamples(GenerationRequests(COVARIATES, n=1), tmp_path, plane="oblique")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -13,18 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.files import atomic_write, plain
+from medgen.files import atomic_write
 
-__all__ = ["StageCache", "key_of"]
+__all__ = ["StageCache"]
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
-
-
-def key_of(*settings: Any) -> str:
-    """Short hash of anything JSON can hold; the name of a result that depends on it."""
-    text = json.dumps(settings, sort_keys=True, default=plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class StageCache:

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.apps.evaluation.cache import Arrays, StageCache, key_of
+from medgen.apps.evaluation.cache import Arrays, StageCache
 from medgen.apps.evaluation.planes import chosen
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
+from medgen.files import key_of
 from medgen.randomness import seed_from
 
 __all__ = ["GeneratedImages", "Generator"]

@@ -14,7 +14,7 @@ import torch
 
 from medgen import __version__
 from medgen.apps.evaluation.anatomy import known_volumes
-from medgen.apps.evaluation.cache import StageCache, key_of
+from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.figures import LikenessByPlane, originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
@@ -24,6 +24,7 @@ from medgen.apps.evaluation.provenance import cohort_notices, model_facts, prove
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages, check_splits, draw_profiles
 from medgen.covariates import Covariates
+from medgen.files import key_of
 from medgen.metrics import SubjectResampler, check_same_scale, ventricle_area
 from medgen.metrics.feature_model import FeatureModel
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-__all__ = ["badge", "card", "document", "figure", "notice", "paragraph", "section", "table"]
+__all__ = ["badge", "card", "document", "figure", "gallery", "notice", "paragraph", "section", "table"]
 
 _STYLE = """
 :root { --ink: #26323a; --soft: #5d6b73; --line: #dde4e8; --paper: #ffffff; --ground: #f4f7f8;
@@ -40,6 +40,7 @@ th { color: var(--soft); font-weight: 600; font-size: 13px; }
 td { font-variant-numeric: tabular-nums; }
 figure { margin: 12px 0 0; } figure img { max-width: 100%; height: auto; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 14px; margin-top: 4px; max-width: 90ch; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 4px 16px; }
 .notice { border-radius: 12px; padding: 12px 18px; margin-top: 16px; background: #eef4f7; border: 1px solid #cfdfe6; }
 .notice.loud { background: #fff1d6; border: 2px solid #e0a030; font-weight: 600; }
 .notice.private { background: #b3362b; border: 0; color: white; font-weight: 650; }
@@ -123,3 +124,8 @@ def figure(png: bytes, caption: str, width: int | None = None) -> str:
     return (
         f'<figure><img alt="{text}" src="data:image/png;base64,{data}"{size}><figcaption>{text}</figcaption></figure>'
     )
+
+
+def gallery(figures: Sequence[str]) -> str:
+    """Finished figures side by side, as many in a row as fit."""
+    return f'<div class="gallery">{"".join(figures)}</div>'
