@@ -9,7 +9,8 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m monai.bundle run
-BUNDLE := bundles/adni_ddim
+BUNDLE ?= bundles/adni_ddim
+TRAIN ?=  # further settings of the demo's training
 
 .PHONY: help install demo test lint format docs bench clean
 
@@ -27,7 +28,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## Simulated cohort -> train adni_ddim -> generate -> evaluate -> report
 	@start=$$SECONDS
-	$(RUN) --config_file "['$(BUNDLE)/configs/train.json','configs/demo.json']"
+	$(RUN) --config_file "['$(BUNDLE)/configs/train.json','configs/demo.json']" $(TRAIN)
 	$(RUN) --config_file "['$(BUNDLE)/configs/inference.json','configs/demo.json']"
 	$(RUN) --config_file "['$(BUNDLE)/configs/evaluate.json','configs/demo.json']"
 	echo "medgen: demo finished in $$((SECONDS - start)) s after installation"

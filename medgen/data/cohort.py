@@ -42,8 +42,8 @@ class Cohort:
     ``records`` is a MONAI datalist with one dict per image: "image" (path of a file, or of the folder of one DICOM
     series; or one path per channel), "subject", "scan" (session, visit or image id, may be empty), "site" where it is
     known, every declared covariate ("n/a" or NaN where unknown), and for slice files "slice_index" and "slice", the
-    position from 0 (lowest index of the data set) to 1. Labels are compared with the declared ones by name; their order
-    is the declared one. "female" means "F", and case does not matter.
+    position from 0 (lowest index of the data set) to 1; pictures of planes have their "plane". Labels are compared
+    with the declared ones by name; their order is the declared one. "female" means "F", and case does not matter.
 
     Of ADNI's downloads and of DICOM folders one T1-weighted scan per subject and visit is taken, see
     :class:`medgen.data.ScanRule`. ADNI's diagnosis is that of the scan's visit; NC is CN, AD is dementia; MCI and SMC
@@ -55,7 +55,7 @@ class Cohort:
     Args:
         root: folder of the data set, or its table.
         covariates: the declared covariates, or the mapping they are declared by.
-        layout: "auto", "bids", "adni", "oasis", "ixi", "slices", "table" or "dicom".
+        layout: "auto", "bids", "adni", "oasis", "ixi", "slices", "planes", "table" or "dicom".
         suffix: BIDS suffix of the images; several make channels, for example ``["T1w", "FLAIR"]``.
         path_columns: in a table, the column of image paths; several make channels.
         columns: covariate ("subject", "session" and "site" too) to column, where its name does not say it.
@@ -156,7 +156,7 @@ class Cohort:
         first = {record["subject"]: record for record in reversed(self.records)}
         known: dict[str, Any] = {}
         for name in self.covariates.names:
-            values = [r[name] for r in (self.records if name == "slice" else first.values()) if name in r]
+            values = [r[name] for r in (self.records if name in ("slice", "plane") else first.values()) if name in r]
             declared = self.covariates[name]
             if isinstance(declared, tuple):
                 counts = Counter(values)

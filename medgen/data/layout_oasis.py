@@ -8,14 +8,16 @@ from pathlib import Path
 
 from medgen.data.persons import person_of
 from medgen.data.sources import Item, Labels, Source, drop_or_raise, refuse_folder
-from medgen.data.tables import CohortError, Table, parse_number, read_columns, read_table, same_name
+from medgen.data.tables import CohortError, Table, is_unknown, parse_number, read_columns, read_table, same_name
 
-__all__ = ["oasis_sessions", "read_oasis"]
+__all__ = ["CDR_NOTICE", "CDR_ORIGIN", "cdr_diagnosis", "oasis_sessions", "read_oasis"]
 
 SESSION = re.compile(r"OAS1_[0-9]{4}_MR[0-9]+")
 # skull-stripped, corrected for the bias field, registered to the atlas of Talairach and Tournoux, 1 mm
 IMAGE = "PROCESSED/MPRAGE/T88_111/{session}_mpr_*_t88_masked_gfc"
 LABELS = Labels(means={"NC": ("NC", "CN", "HC", "control", "nondemented"), "AD": ("AD", "Dementia", "demented")})
+CDR_ORIGIN = "CDR (0 is NC, above is AD)"
+CDR_NOTICE = "the diagnosis is NC where CDR is 0 and AD where it is above; blank CDR is unknown"
 
 
 def oasis_sessions(root: Path) -> list[Path]:
@@ -68,8 +70,8 @@ def read_oasis(root: Path, missing: str) -> Source:
         source.notices.append("oasis_cross-sectional.csv is absent: every covariate is unknown")
     else:
         source.table = Table(table.path, (*table.columns, "diagnosis"), table.rows)
-        source.origins["diagnosis"] = "CDR (0 is NC, above is AD)"
-        source.notices.append("the diagnosis is NC where CDR is 0 and AD where it is above; blank CDR is unknown")
+        source.origins["diagnosis"] = CDR_ORIGIN
+        source.notices.append(CDR_NOTICE)
     if unlisted:
         source.notices.append(f"{unlisted} session(s) are not in the table: covariates unknown")
     if any(item.images[0].suffix == ".img" for item in source.items):
@@ -102,6 +104,19 @@ def _rows(table: Table) -> dict[str, Mapping[str, str]]:
     for row in table.rows:
         if row[identifier] in rows:
             raise CohortError(f"{table.path}: {row[identifier]} occurs twice")
-        cdr = parse_number(row[rating])
-        rows[row[identifier]] = {**row, "diagnosis": "" if cdr is None else "AD" if cdr > 0 else "NC"}
+        rows[row[identifier]] = {**row, "diagnosis": cdr_diagnosis(row[rating], table.path)}
     return rows
+
+
+def cdr_diagnosis(text: str, where: Path) -> str:
+    """Return NC for a Clinical Dementia Rating of 0, AD for one above, "" where it is blank.
+
+    Raises:
+        CohortError: when it is neither a number from 0 nor blank.
+    """
+    if is_unknown(text):
+        return ""
+    rating = parse_number(text)
+    if rating is None or rating < 0:
+        raise CohortError(f"{where}: cdr is {text!r}, expected 0, 0.5, 1, 2 or 3")
+    return "AD" if rating > 0 else "NC"

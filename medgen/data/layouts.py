@@ -12,6 +12,7 @@ from medgen.data.layout_bids import read_bids
 from medgen.data.layout_dicom import any_dicom, read_dicom
 from medgen.data.layout_ixi import ixi_images, read_ixi
 from medgen.data.layout_oasis import oasis_sessions, read_oasis
+from medgen.data.layout_planes import plane_pictures, read_planes
 from medgen.data.layout_slices import class_folders, read_slices
 from medgen.data.layout_table import path_table, read_path_table
 from medgen.data.persons import site_of
@@ -22,7 +23,7 @@ from medgen.spelling import nearest
 
 __all__ = ["LAYOUTS", "read_layout"]
 
-LAYOUTS = ("auto", "bids", "adni", "oasis", "ixi", "slices", "table", "dicom")
+LAYOUTS = ("auto", "bids", "adni", "oasis", "ixi", "slices", "planes", "table", "dicom")
 
 
 def read_layout(
@@ -63,6 +64,8 @@ def read_layout(
         source = read_ixi(root)
     elif found == "slices":
         source = read_slices(root, chosen, subject_map)
+    elif found == "planes":
+        source = read_planes(root, chosen)
     elif found == "dicom":
         source = read_dicom(root, rule)
     else:
@@ -81,6 +84,8 @@ def _detect(root: Path) -> str:
     for name, recognised in (("adni", person_folders), ("oasis", oasis_sessions), ("ixi", ixi_images)):
         if not listed and recognised(root):
             return name
+    if plane_pictures(root):
+        return "planes"
     if class_folders(root) is not None:
         return "slices"
     if tables:

@@ -44,6 +44,8 @@ def make_records(items: Sequence[tuple[Item, Mapping[str, str | float]]]) -> lis
         if item.slice_index is not None:
             record["slice_index"] = item.slice_index
             record["slice"] = (item.slice_index - low) / (high - low) if high > low else 0.5
+        if item.plane:
+            record["plane"] = item.plane
         if item.fold:
             record["fold"] = item.fold
         records.append(record)
@@ -79,7 +81,7 @@ def subject_strata(records: Sequence[Record], covariates: Covariates) -> dict[st
     """Return each subject's strata at the first scan: the categorical covariates, and ten years of age."""
     strata: dict[str, list[str]] = {}
     for record in records:
-        keys = [str(record[name]) for name in covariates.categorical]
+        keys = [str(record[name]) for name in covariates.categorical if name != "plane"]
         age = record.get("age", math.nan)
         if isinstance(age, float) and not math.isnan(age):
             keys.append(f"{int(age // 10) * 10}")

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import MetaTensor
@@ -15,16 +15,26 @@ from torch.utils.data import Dataset
 
 from medgen.covariates import Covariates
 from medgen.data.images import PLANES, foreground_extent, is_picture, normalise, plane_view, read_image, resample
+from medgen.data.slice_choice import SliceChoice
 from medgen.data.tables import CohortError
 from medgen.progress import progress_bar
-from medgen.randomness import numpy_generator
-from medgen.spelling import nearest
 
 __all__ = ["SliceDataset"]
 
 Record = Mapping[str, Any]
-# slices (S, C, H, W) in [-1, 1], their positions, the object's centre and the pixel spacing (row, column), its size
-Fitted = tuple[torch.Tensor, list[float], list[float], list[float], float]
+_ROWS_COLUMNS = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}  # the axes of a volume in a picture
+
+
+class _Stack(NamedTuple):
+    """The chosen slices of one scan and plane, in the order of their records."""
+
+    records: list[Record]
+    images: torch.Tensor  # (S, C, H, W) in [-1, 1]
+    planes: list[str | None]
+    places: list[float]
+    centre: list[float]  # of the object: row, column
+    spacing: list[float]  # of the pixels: row, column
+    size: float  # of the object, as the field of view is given
 
 
 class SliceDataset(Dataset):
@@ -36,19 +46,21 @@ class SliceDataset(Dataset):
     the image are background, -1. float16 keeps 8-bit pictures exactly and any intensity to 0.0005.
 
     The position of a slice is its place between the first (0) and the last (1) slice of the imaged object: from
-    inferior to superior (axial), posterior to anterior (coronal), left to right (sagittal). Pictures bring theirs.
+    inferior to superior (axial), posterior to anterior (coronal), left to right (sagittal). Pictures bring theirs, and
+    their plane where they have one; those of other planes than the wanted ones are passed over.
 
     Args:
         data: records of a :class:`medgen.data.Cohort`.
         transform: MONAI dictionary transform, called with each record whose "image" is loaded, before normalisation.
-        covariates: the declared covariates; "slice" is filled in here.
+        covariates: the declared covariates; "slice" and "plane" are filled in here.
         image_size: pixels of a side, or (rows, columns).
-        plane: "axial", "coronal" or "sagittal"; without meaning for pictures.
-        slice_range: lowest and highest position, in [0, 1].
-        slices: number per scan, one drawn from each of as many equal parts of the range; None takes every one in range.
+        plane: "axial", "coronal" or "sagittal", or several; without meaning for pictures that do not know theirs.
+        slice_range: lowest and highest position, in [0, 1]; or plane to these.
+        slices: number per scan and plane, one drawn from each of as many equal parts of the range; None takes every one
+            in range.
         channels: expected number, None for what the files give; 3 keeps pictures in colour.
         field_of_view: side of the square in mm (in pixels for pictures); None takes the largest imaged object in
-            ``data``, rounded up to 16 mm, for pictures the largest picture. Give the same number to every split.
+            ``data`` in any plane, rounded up to 16 mm, for pictures the largest picture. Give the same to every split.
         intensity: "percentile" (see :func:`medgen.data.images.normalise`) or "none" when ``transform`` sees to it.
         seed: of the choice of slices; None takes the middle of each part.
         workers: threads that read, None for one per processor, at most 8.
@@ -74,8 +86,8 @@ class SliceDataset(Dataset):
         transform: Callable[[Any], Any] | None = None,
         covariates: Covariates | Mapping[str, Any] | None = None,
         image_size: int | Sequence[int] = 64,
-        plane: str = "axial",
-        slice_range: Sequence[float] = (0.0, 1.0),
+        plane: str | Sequence[str] = "axial",
+        slice_range: Sequence[float] | Mapping[str, Sequence[float]] = (0.0, 1.0),
         slices: int | None = None,
         channels: int | None = None,
         field_of_view: float | None = None,
@@ -84,14 +96,9 @@ class SliceDataset(Dataset):
         workers: int | None = None,
         progress: bool = True,
     ) -> None:
-        if plane not in PLANES:
-            raise ValueError(f"plane: found {plane!r}{nearest(plane, PLANES)}, expected one of {list(PLANES)}")
-        if len(slice_range) != 2 or not 0 <= slice_range[0] <= slice_range[1] <= 1:
-            raise ValueError(f"slice_range: expected two positions, 0 <= low <= high <= 1, found {slice_range!r}")
+        self.choice = SliceChoice(plane, slice_range, slices, seed)
         if intensity not in ("percentile", "none"):
             raise ValueError(f'intensity: found {intensity!r}, expected "percentile" or "none"')
-        if slices is not None and slices < 1:
-            raise ValueError(f"slices: expected at least 1, or None for all, found {slices!r}")
         if not data:
             raise ValueError("data: expected at least one record, found none")
         self.size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(s) for s in image_size)
@@ -99,7 +106,6 @@ class SliceDataset(Dataset):
             raise ValueError(f"image_size: expected one or two positive numbers, found {image_size!r}")
         if field_of_view is not None and not field_of_view > 0:
             raise ValueError(f"field_of_view: expected a positive size, found {field_of_view!r}")
-        self.plane, self.range, self.slices, self.seed = plane, (slice_range[0], slice_range[1]), slices, seed
         self.transform, self.channels, self.intensity = transform, channels, intensity
         declared = Covariates.from_dict(covariates) if isinstance(covariates, Mapping) else covariates or Covariates()
         kinds = {is_picture(_first(record)) for record in data}
@@ -113,29 +119,33 @@ class SliceDataset(Dataset):
         self.pixel_mm = None if pictures else pixel
 
         images: list[torch.Tensor] = []
-        positions: list[float] = []
-        self.records: list[Record] = []
-        for scan, (stack, places, centre, spacing, _) in zip(scans, loaded, strict=True):
-            fitted = resample(stack.float() + 1.0, centre, [pixel / s for s in spacing], self.size) - 1.0
+        for stack in loaded:
+            step = [pixel / s for s in stack.spacing]
+            fitted = resample(stack.images.float() + 1.0, stack.centre, step, self.size) - 1.0
             images.append(fitted.clamp(-1.0, 1.0).half())
-            positions += places
-            self.records += scan if pictures else scan * len(places)
+        positions = [place for stack in loaded for place in stack.places]
         if not positions:
-            raise CohortError(f"no slice lies in slice_range {self.range} of {len(data)} image(s)")
+            raise CohortError(f"no slice lies in slice_range {self._ranges()} of {len(data)} image(s)")
         if len({image.shape[1] for image in images}) > 1:
             raise CohortError(f"the images have {sorted({i.shape[1] for i in images})} channels, expected one number")
         self.images = torch.cat(images)
         self.positions = torch.tensor(positions, dtype=torch.float32)
+        self.records: list[Record] = [record for stack in loaded for record in stack.records]
         self.subjects = [str(record["subject"]) for record in self.records]
-        values = [
-            {**record, "slice": place} if "slice" in declared else record
-            for record, place in zip(self.records, positions, strict=True)
-        ]
         self.declared = declared
+        found: dict[str, list[Any]] = {
+            "slice": positions,
+            "plane": [plane for stack in loaded for plane in stack.planes],
+        }
+        filled = {name: values for name, values in found.items() if name in declared}
         self.covariates = torch.stack(
             [
-                declared.encode(v, where=_first(r), unknown_keys="ignore")
-                for v, r in zip(values, self.records, strict=True)
+                declared.encode(
+                    {**record, **{name: values[i] for name, values in filled.items()}},
+                    where=_first(record),
+                    unknown_keys="ignore",
+                )
+                for i, record in enumerate(self.records)
             ]
         )
 
@@ -148,6 +158,24 @@ class SliceDataset(Dataset):
         unknown = self.covariates.isnan().all(dim=0).tolist()
         return [name for name, missing in zip(self.declared.names, unknown, strict=True) if missing]
 
+    @property
+    def observed(self) -> dict[str, list[Any]]:
+        """What each known covariate was seen to be: labels in declared order, or the lowest and the highest number.
+
+        What lies outside was extrapolated. Ages above 90 are given as 90: this is kept beside weights.
+        """
+        seen: dict[str, list[Any]] = {}
+        for name, column in zip(self.declared.names, self.covariates.unbind(1), strict=True):
+            known, labels = column[~column.isnan()], self.declared[name]
+            if len(known) == 0:
+                continue
+            if isinstance(labels, tuple):
+                seen[name] = [label for code, label in enumerate(labels) if (known == code).any()]
+            else:
+                low, high = float(known.min()), float(known.max())
+                seen[name] = [min(low, 90.0), min(high, 90.0)] if name == "age" else [low, high]
+        return seen
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {
             "image": self.images[index].float(),
@@ -156,52 +184,36 @@ class SliceDataset(Dataset):
             "index": index,
         }
 
-    def _targets(self, name: str) -> list[float]:
-        """Return the wanted positions: one in each of ``slices`` equal parts of the range."""
-        low, high = self.range
-        count = self.slices or 1
-        shift = (
-            [0.5] * count if self.seed is None else numpy_generator("slices", self.seed, name).random(count).tolist()
-        )
-        return [low + (i + u) / count * (high - low) for i, u in enumerate(shift)]
-
-    def _choose(self, name: str, places: Sequence[float]) -> list[int]:
-        """Return the indices of the chosen slices among those at ``places``."""
-        inside = [i for i, p in enumerate(places) if self.range[0] - 1e-6 <= p <= self.range[1] + 1e-6]
-        if self.slices is None or not inside:
-            return inside
-        chosen: list[int] = []
-        for target in self._targets(
-            name
-        ):  # neighbouring parts may want the same slice: the next best goes to the second
-            if left := [i for i in inside if i not in chosen]:
-                chosen.append(min(left, key=lambda i: abs(places[i] - target)))
-        return sorted(chosen)
+    def _ranges(self) -> Any:
+        """The range of positions, or plane to range where there are several, for messages."""
+        ranges = self.choice.ranges
+        return next(iter(ranges.values())) if len(set(ranges.values())) == 1 else ranges
 
     def _choose_pictures(self, data: Sequence[Record]) -> list[list[Record]]:
-        """Return the chosen pictures, those of one scan together."""
-        scans: dict[str, list[int]] = defaultdict(list)
-        for i, record in enumerate(data):
-            scans[f"{record['subject']}/{record.get('scan', '')}"].append(i)
+        """Return the chosen pictures, those of one scan and plane together."""
+        scans: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
+        for record in data:
+            if record.get("plane") in (None, *self.choice.planes):
+                scans[_scan(record), record.get("plane")].append(record)
         kept: list[list[Record]] = []
-        for name, members in scans.items():
-            if any("slice" not in data[i] for i in members):
-                kept += [[data[i]] for i in members]
+        for (name, plane), members in scans.items():
+            if any("slice" not in record for record in members):
+                kept += [[record] for record in members]
             else:
-                members.sort(key=lambda i: float(data[i]["slice"]))
-                chosen = self._choose(name, [float(data[i]["slice"]) for i in members])
-                kept.append([data[members[i]] for i in chosen])
+                members.sort(key=lambda record: float(record["slice"]))
+                chosen = self.choice.choose(name, [float(record["slice"]) for record in members], plane)
+                kept.append([members[i] for i in chosen])
         kept = [scan for scan in kept if scan]
         if not kept:
-            raise CohortError(f"no slice lies in slice_range {self.range} of {len(data)} picture(s)")
+            raise CohortError(f"no slice lies in slice_range {self._ranges()} of {len(data)} picture(s)")
         return kept
 
-    def _load(self, data: Sequence[list[Record]], workers: int | None, progress: bool) -> list[Fitted]:
+    def _load(self, data: Sequence[list[Record]], workers: int | None, progress: bool) -> list[_Stack]:
         """Load every scan in threads; failures are collected, so that one run names them all."""
 
         def load(scan: list[Record]) -> Any:
             try:
-                return self._pictures(scan) if is_picture(_first(scan[0])) else self._slices_of(scan[0])
+                return [self._pictures(scan)] if is_picture(_first(scan[0])) else self._slices_of(scan[0])
             except CohortError as error:
                 return error
 
@@ -212,7 +224,7 @@ class SliceDataset(Dataset):
         if problems := [str(item) for item in loaded if isinstance(item, CohortError)]:
             shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
             raise CohortError(f"{len(problems)} of {len(data)} image(s) cannot be used:\n  {shown}")
-        return loaded
+        return [stack for stacks in loaded for stack in stacks]
 
     def _prepare(self, record: Record) -> tuple[torch.Tensor, MetaTensor | None]:
         """Read one image and transform it; returns (C, *spatial), and the image with its affine if it still has one."""
@@ -226,7 +238,7 @@ class SliceDataset(Dataset):
     def _normalised(self, image: torch.Tensor) -> torch.Tensor:
         return normalise(image) if self.intensity == "percentile" else image
 
-    def _pictures(self, scan: list[Record]) -> Fitted:
+    def _pictures(self, scan: list[Record]) -> _Stack:
         """Return the pictures of one scan, normalised together."""
         images = [self._prepare(record)[0] for record in scan]
         if len({image.shape for image in images}) > 1:
@@ -235,36 +247,54 @@ class SliceDataset(Dataset):
         stack = self._normalised(torch.stack(images, dim=1)).transpose(0, 1)
         height, width = stack.shape[-2:]
         places = [float(record["slice"]) if "slice" in record else math.nan for record in scan]
-        return stack.half(), places, [0.5 * (height - 1), 0.5 * (width - 1)], [1.0, 1.0], float(max(height, width))
+        planes = [record.get("plane") for record in scan]
+        middle = [0.5 * (height - 1), 0.5 * (width - 1)]
+        return _Stack(scan, stack.half(), planes, places, middle, [1.0, 1.0], float(max(height, width)))
 
-    def _slices_of(self, record: Record) -> Fitted:
-        """Return the chosen slices of one volume."""
+    def _slices_of(self, record: Record) -> list[_Stack]:
+        """Return the chosen slices of one volume, plane by plane."""
         volume, image = self._prepare(record)
         if volume.ndim != 4:
             raise CohortError(f"{_first(record)}: found {volume.ndim - 1} dimensions, expected a volume")
         volume = self._normalised(volume)
         extents = foreground_extent(volume)
         spacing = [float(s) for s in image.pixdim] if image is not None else [1.0] * 3
-        through = PLANES[self.plane]
-        across = extents[through]
-        places = [(i - across.low) / max(1, across.high - across.low) for i in range(volume.shape[1 + through])]
-        chosen = self._choose(f"{record['subject']}/{record.get('scan', '')}", places)
-        stack = plane_view(volume.index_select(1 + through, torch.tensor(chosen, dtype=torch.int64)), self.plane).half()
-        rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[self.plane]
-        centre = [stack.shape[2] - 1 - extents[rows].centre, extents[columns].centre]
-        size = max(extents[rows].size * spacing[rows], extents[columns].size * spacing[columns])
-        return stack, [places[i] for i in chosen], centre, [spacing[rows], spacing[columns]], size
+        stacks = []
+        for plane in self.choice.planes:
+            through, (rows, columns) = PLANES[plane], _ROWS_COLUMNS[plane]
+            across = extents[through]
+            places = [(i - across.low) / max(1, across.high - across.low) for i in range(volume.shape[1 + through])]
+            chosen = self.choice.choose(_scan(record), places, plane)
+            taken = volume.index_select(1 + through, torch.tensor(chosen, dtype=torch.int64))
+            stack = plane_view(taken, plane).half()
+            count = len(chosen)
+            stacks.append(
+                _Stack(
+                    records=[record] * count,
+                    images=stack,
+                    planes=[plane] * count,
+                    places=[places[i] for i in chosen],
+                    centre=[stack.shape[2] - 1 - extents[rows].centre, extents[columns].centre],
+                    spacing=[spacing[rows], spacing[columns]],
+                    size=max(extents[rows].size * spacing[rows], extents[columns].size * spacing[columns]),
+                )
+            )
+        return stacks
 
 
 def _first(record: Record) -> str:
     return record["image"] if isinstance(record["image"], str) else record["image"][0]
 
 
+def _scan(record: Record) -> str:
+    return f"{record['subject']}/{record.get('scan', '')}"
+
+
 def _processors() -> Sequence[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
-def _common_field(loaded: Sequence[Any], pictures: bool) -> float:
+def _common_field(loaded: Sequence[_Stack], pictures: bool) -> float:
     """Return the side of the square that holds every object: rounded up to 16 mm, exact for pictures."""
-    largest = max(size for *_, size in loaded)
+    largest = max(stack.size for stack in loaded)
     return largest if pictures else 16.0 * math.ceil(largest / 16.0)

@@ -21,6 +21,7 @@ EXPECTED = """expected one of
   oasis   OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111/*_t88_masked_gfc.img, with oasis_cross-sectional.csv
   ixi     IXI012-HH-1211-T1.nii.gz, with IXI.xls saved as CSV
   slices  AD_NC/{AD,NC}/<subject>_<slice>.jpg, or AD_NC/{train,test}/{AD,NC}/<image id>_<slice>.jpeg
+  planes  images/<subject>_<a|c|s>.jpg (axial, coronal, sagittal), with participants.tsv
   table   a CSV or TSV file with a column of image paths, relative to the table
   dicom   any folder tree of DICOM files"""
 
@@ -40,6 +41,7 @@ class Item:
         fold: "train", "validation" or "test" when the data set comes divided.
         row: its row of the table, column name to text.
         site: where it was made, "" when unknown.
+        plane: that of a picture, where its layout says it.
     """
 
     images: tuple[Path, ...]
@@ -50,6 +52,7 @@ class Item:
     fold: str | None = None
     row: Mapping[str, str] = field(default_factory=dict)
     site: str = ""
+    plane: str | None = None
 
 
 @dataclass(frozen=True)

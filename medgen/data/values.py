@@ -45,7 +45,7 @@ def read_values(
         CohortError: on undeclared labels (all of them, counted), on text where a number belongs, on a class folder that
             contradicts the table, and on required covariates without column or values.
     """
-    names = [name for name in covariates.names if name != "slice"]
+    names = [name for name in covariates.names if name not in ("slice", "plane")]
     _check_arguments(covariates, columns, label_map, required)
     where = str(source.table.path if source.table else source.folder)
     found = {name: find_column(source.table, name, columns.get(name)) if source.table else None for name in names}

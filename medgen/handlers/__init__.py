@@ -11,6 +11,7 @@ from medgen.handlers.progress import ProgressBar
 from medgen.handlers.sample_grid import SampleGrid
 from medgen.handlers.save_samples import SaveSamples
 from medgen.handlers.strips import DenoisingStrip, NoisingStrip
+from medgen.handlers.sweep import SaveSweep
 from medgen.handlers.tensorboard import TensorBoardLogger
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ProgressBar",
     "SampleGrid",
     "SaveSamples",
+    "SaveSweep",
     "TensorBoardLogger",
     "read_manifest",
     "write_model",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from medgen.files import atomic_write
 from medgen.io import image_grid, save_nifti, save_png
 from medgen.spelling import one_of
 
-__all__ = ["SaveSamples"]
+__all__ = ["SaveSamples", "batch_column"]
 
 logger = logging.getLogger("medgen.handlers")
 _OWN = re.compile(r"(images/image_\d+\.png|nifti/image_\d+\.nii\.gz|dicom/image_\d+)")
@@ -42,13 +43,14 @@ class SaveSamples:
         requests: what is generated.
         output_dir: folder to write to; made when absent.
         settings: sampling settings for the record, for example ``{"guidance": 1.5, "steps": 50}``.
-        manifest: the model's manifest; its ``sha256`` is recorded.
+        manifest: the model's manifest; its ``sha256`` is recorded, and what lies outside what training saw is flagged.
         png: write single PNG files.
         nifti: write NIfTI files.
         dicom: write DICOM, a folder with one series for each image; for images of one channel.
         burned_in: write "SYNTHETIC - NOT FOR DIAGNOSIS" into the pixels of the DICOM files.
         pixel_mm: side of a pixel (voxel) in the NIfTI and DICOM files, in mm; 1 when it is not known.
-        plane: plane of the training slices, which says how a 2D image lies in space.
+        plane: plane of the training slices, which says how a 2D image lies in space; an image of which a plane was
+            asked for lies in that one.
         columns: images per row of the grid.
         rows: rows per condition of the grid, at most; what is left over is in the single files.
 
@@ -76,6 +78,7 @@ class SaveSamples:
         self.output_dir = Path(output_dir)
         self.settings = {key: value for key, value in (settings or {}).items() if value is not None}
         self.model = str((manifest or {}).get("sha256", "unknown"))
+        self.observed: Mapping[str, Any] = ((manifest or {}).get("config") or {}).get("observed") or {}
         self.png = png
         self.nifti = nifti
         self.dicom = dicom
@@ -102,6 +105,11 @@ class SaveSamples:
     def _start(self, engine: Engine) -> None:
         self._thumbnails.clear()
         self._rows.clear()
+        for condition, title in zip(self.requests.conditions, self.requests.titles(), strict=True):
+            for name in extrapolated(condition, self.observed):
+                seen = self.observed[name]
+                said = f"{seen[0]:g} to {seen[1]:g}" if isinstance(seen[0], (int, float)) else ", ".join(seen)
+                logger.warning("%s: %s lies outside what training saw (%s): extrapolated", title, name, said)
         earlier = self.output_dir / "manifest.csv"
         if earlier.is_file():
             with open(earlier, newline="") as file:
@@ -113,21 +121,24 @@ class SaveSamples:
                     _remove(self.output_dir / name.replace(".nii.gz", ".json"))
 
     def _write(self, engine: Engine) -> None:
-        indices = [int(item) for item in _column(engine.state.batch, "index")]
-        for index, image in zip(indices, _column(engine.state.output, CommonKeys.PRED), strict=True):
+        indices = [int(item) for item in batch_column(engine.state.batch, "index")]
+        for index, image in zip(indices, batch_column(engine.state.output, CommonKeys.PRED), strict=True):
             self._write_one(index, torch.as_tensor(image).detach().float().cpu().clamp(-1, 1))
 
     def _write_one(self, index: int, image: torch.Tensor) -> None:
         row = self._wanted[index]
         covariates = {name: row[name] for name in self.requests.covariates}
         record = {"seed": row["seed"], "covariates": covariates, "model_sha256": self.model} | self.settings
+        flagged = {"extrapolated": " ".join(extrapolated(covariates, self.observed))} if self.observed else {}
+        record |= flagged
         files = {}
         if self.png:
             picture = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
             picture = picture if picture.shape[0] in (1, 3) else picture[:1]
             files["png"] = save_png(picture, self.output_dir / "images" / f"image_{index:05d}.png", record)
         name = f"image_{index:05d}"
-        affine = centred_affine(image.shape[1:], self.plane, self.pixel_mm)
+        plane = covariates.get("plane") or self.plane
+        affine = centred_affine(image.shape[1:], plane, self.pixel_mm)
         if self.nifti:
             files["nifti"] = save_nifti(image, self.output_dir / "nifti" / f"{name}.nii.gz", affine, record)
         if self.dicom:
@@ -139,13 +150,13 @@ class SaveSamples:
                 covariates=covariates,
                 generation={"seed": row["seed"]} | self.settings,
                 model_sha256=self.model,
-                slice_axis=self.plane,
+                slice_axis=plane,
                 burned_in=self.burned_in,
             )
         if index % self.requests.n < self.shown:
             self._thumbnails[index] = image
         relative = {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.items()}
-        self._rows[index] = relative | row | self.settings
+        self._rows[index] = relative | row | flagged | self.settings
 
     def _finish(self, engine: Engine) -> None:
         self._save_grid()
@@ -189,6 +200,28 @@ def _remove(path: Path) -> None:
         path.rmdir()
 
 
-def _column(items: Any, key: str) -> Sequence[Any] | np.ndarray | torch.Tensor:
+def extrapolated(wanted: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
+    """Name the wanted covariates that lie outside what training saw.
+
+    Args:
+        wanted: covariate to label, number or None.
+        observed: covariate to labels, or to the lowest and highest number; see
+            :attr:`medgen.data.SliceDataset.observed`. An age of 90 there stands for any above.
+    """
+    outside = []
+    for name, value in wanted.items():
+        seen = observed.get(name)
+        if value is None or not seen:
+            continue
+        if isinstance(value, str):
+            unseen = value not in seen
+        else:
+            high = math.inf if name == "age" and seen[1] >= 90 else seen[1]
+            unseen = not seen[0] <= value <= high
+        outside += [name] if unseen else []
+    return outside
+
+
+def batch_column(items: Any, key: str) -> Sequence[Any] | np.ndarray | torch.Tensor:
     """Return ``key`` of every sample, from a batch or from the list of dictionaries it was taken apart into."""
     return [item[key] for item in items] if isinstance(items, (list, tuple)) else items[key]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.checks import finite_array
+from medgen.metrics.least_squares import residual_spread, weighted_fit
 from medgen.metrics.resampling import Interval, interval_of, subject_weights
 
 __all__ = ["AdjustedEffect", "GroupModel", "adjusted_effect"]
@@ -141,16 +142,11 @@ class GroupModel:
             "effect", "spread", "unadjusted" and "slope:<name>", each ``(R,)``; NaN where a group is absent.
         """
         x, y = self.design, self.outcome
-        products = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-        normal = (weights @ products).reshape(len(weights), x.shape[1], x.shape[1])
-        moment = weights @ (x * y[:, None])
-        solution = np.einsum("rij,rj->ri", np.linalg.pinv(normal, hermitian=True), moment)
-        residual = y - solution @ x.T
-        freedom = weights.sum(1) - x.shape[1]
+        solution = weighted_fit(x, y, weights)
         in_one, in_zero = weights @ self.group, weights @ (1 - self.group)
         with np.errstate(divide="ignore", invalid="ignore"):
             unadjusted = weights @ (self.group * y) / in_one - weights @ ((1 - self.group) * y) / in_zero
-            spread = np.sqrt((weights * residual**2).sum(1) / np.where(freedom > 0, freedom, np.nan))
+        spread = residual_spread(x, y, solution, weights)
         result = {"effect": solution[:, 1], "spread": spread, "unadjusted": unadjusted}
         for position, name in enumerate(self.linear):
             result[f"slope:{name}"] = solution[:, 2 + position] / self._unit[position]

@@ -19,9 +19,9 @@ SIZE, PIXEL_MM = 48, 4.0
 EFFECT, AGE_SLOPE, SPREAD = 330.0, 8.0, 260.0  # mm², mm² a year, mm²
 
 
-def ventricle_mm2(diagnosis, age, sex, place, residual, effect=EFFECT):
+def ventricle_mm2(diagnosis, age, sex, place, residual, effect=EFFECT, age_slope=AGE_SLOPE):
     return (
-        1100 + effect * diagnosis + AGE_SLOPE * (age - 75) + 60 * (sex - 0.5) - 300 * (place - 0.5) + SPREAD * residual
+        1100 + effect * diagnosis + age_slope * (age - 75) + 60 * (sex - 0.5) - 300 * (place - 0.5) + SPREAD * residual
     )
 
 
@@ -50,8 +50,9 @@ class World:
     """
 
     def __init__(
-        self, subjects=(70, 24, 40), slices=3, seed=0, confounded=False, ages=True, simulated=True, marked=False
-    ):
+        self, subjects=(70, 24, 40), slices=3, seed=0, confounded=False, ages=True, simulated=True, marked=False,
+        age_slope=AGE_SLOPE,
+    ):  # fmt: skip
         random = np.random.default_rng(seed)
         self.sets, records, columns = {}, [], []
         number = 0
@@ -63,14 +64,18 @@ class World:
                 name = f"secret-{number:03d}"
                 number += 1
                 for place in random.uniform(0, 1, slices):
-                    images.append(draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual), random))
+                    images.append(
+                        draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual, age_slope=age_slope), random)
+                    )
                     if marked:
                         images[-1][:, :7, :7] = 1
                     known = (diagnosis, age, sex, place) if ages else (diagnosis, math.nan, math.nan, place)
                     rows.append(known)
                     names.append(name)
                 records.append({"subject": name})
-                columns.append({"ventricle_ml": str(ventricle_mm2(diagnosis, age, sex, 0.5, residual) / 30)})
+                columns.append(
+                    {"ventricle_ml": str(ventricle_mm2(diagnosis, age, sex, 0.5, residual, age_slope=age_slope) / 30)}
+                )
             self.sets[split] = SimpleNamespace(
                 images=torch.tensor(np.stack(images), dtype=torch.float16),
                 covariates=torch.tensor(rows, dtype=torch.float32),
@@ -81,7 +86,9 @@ class World:
             records=records,
             columns=columns if simulated else [{} for _ in columns],
             simulated=simulated,
-            ground_truth={"direct_diagnosis_effect_ml": EFFECT / 30} if simulated else None,
+            ground_truth={"direct_diagnosis_effect_ml": EFFECT / 30, "age_slope_ml_per_year": age_slope / 30}
+            if simulated
+            else None,
             data_terms="simulated: free to share" if simulated else "not stated",
             notices=[],
             split_unit="subject",
@@ -90,12 +97,12 @@ class World:
 
 
 class PlantedSampler:
-    """Draws new people of the world as asked: "faithful"; or deaf to the label, exaggerating, off scale, copying."""
+    """Draws new people as asked: "faithful"; or deaf to the label, exaggerating, off scale, copying, ageless."""
 
     guidance = 1.0
 
-    def __init__(self, kind="faithful", training=None):
-        self.kind, self.training = kind, training
+    def __init__(self, kind="faithful", training=None, age_slope=AGE_SLOPE):
+        self.kind, self.training, self.age_slope = kind, training, age_slope
 
     def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
         images = []
@@ -103,11 +110,13 @@ class PlantedSampler:
             random = np.random.default_rng(seed % 2**32)
             diagnosis, age, sex, place = (0.0 if math.isnan(v) else v for v in row)
             age = 77.0 if math.isnan(row[1]) else age
+            if self.kind == "ageless":
+                age = random.uniform(60, 95)
             if self.kind == "deaf":
                 diagnosis = random.integers(0, 2)
             effect = {"exaggerating": 2.2 * EFFECT}.get(self.kind, EFFECT) * (1 + 0.5 * (self.guidance - 1))
             residual = 0.0 if self.kind == "average" else np.clip(random.normal(), -2, 2)
-            image = draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual, effect), random)
+            image = draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual, effect, self.age_slope), random)
             if self.kind == "copying":
                 image = self.training.images[random.integers(0, len(self.training.images))].numpy()
             images.append((image + 1) / 2 if self.kind == "off scale" else image)
@@ -124,7 +133,8 @@ def evaluation(world, sampler, folder, network=None, **arguments):
         network = torch.nn.Linear(1, 1)
         torch.nn.init.zeros_(network.weight), torch.nn.init.zeros_(network.bias)
     settings = {"n_per_class": 80, "n_sweep": 30, "guidances": [2.0], "replicates": 300}
+    settings["judge"] = FeatureClassifier(epochs=8, patience=8, amp=False)
     return Evaluation(
         network, "process", sampler, COVARIATES, world.cohort, *world.sets.values(), folder,
-        classifier=FeatureClassifier(epochs=8, patience=8, amp=False), name="planted", **(settings | arguments),
+        name="planted", **(settings | arguments),
     )  # fmt: skip

@@ -20,15 +20,20 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda path: path.parents[1].name)
+def config(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(config, tmp_path_factory):
     """What a training run leaves: cohort, split file, weights and manifest."""
     pytest.importorskip("nilearn", reason="nilearn carries the template of the simulated cohort")
     from medgen.data import Cohort, simulated_cohort
     from medgen.handlers.manifest import write_model
 
     folder = tmp_path_factory.mktemp("trained")
-    config = ConfigParser.load_config_file(CONFIGS[0])
+    config = ConfigParser.load_config_file(config)
     covariates = {key: value for key, value in config["covariates"].items() if key != "_target_"}
     cohort = Cohort(simulated_cohort(folder / "cohorts", subjects=32, spacing=4.0, progress=False), covariates)
     fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
@@ -69,7 +74,6 @@ def _run(config, trained, output):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.parents[1].name)
 def test_evaluates_what_was_trained(config, trained, tmp_path):
     output = tmp_path / "eval"
     done = _run(config, trained, output)
@@ -77,7 +81,9 @@ def test_evaluates_what_was_trained(config, trained, tmp_path):
     assert "SIMULATED DATA" in done.stdout + done.stderr
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["data"]["image_size"] == [32, 32]  # of the model, not the bundle's default
-    assert metrics["data"]["splits"]["test"] == {"subjects": 8, "images": 32}
+    planes = len(ConfigParser.load_config_file(config.with_name("train.json")).get("planes", ["axial"]))
+    assert metrics["data"]["splits"]["test"] == {"subjects": 8, "images": 32 * planes}
+    assert ("likeness_by_plane" in metrics["generated"][0]) == (planes > 1)
     assert [row["guidance"] for row in metrics["generated"]] == [1.0, 2.0]
     assert (output / "report.html").is_file()
     assert (output / "report_private.html").stat().st_mode & 0o777 == 0o600

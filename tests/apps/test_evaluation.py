@@ -8,7 +8,8 @@ import torch
 from planted_world import COVARIATES, EFFECT, PlantedSampler, World, evaluation
 
 from medgen.apps.evaluation import training_splits
-from medgen.apps.evaluation.real import RealImages, draw_profiles, evaluated_labels
+from medgen.apps.evaluation.contrast import LabelContrast, evaluated_labels
+from medgen.apps.evaluation.real import draw_profiles
 from medgen.handlers.manifest import write_model
 from medgen.metrics import FeatureClassifier
 
@@ -192,9 +193,9 @@ def test_images_with_another_label_are_left_out():
     dataset.covariates = torch.tensor(codes)
     dataset.covariates = torch.cat([dataset.covariates, torch.tensor([[1.0, 0.5], [2.0, 0.5]])])
     dataset.images, dataset.subjects = torch.zeros(8, 1, 4, 4), [*dataset.subjects, "e", "f"]
-    real = RealImages.of(dataset, covariates, "diagnosis", ("NC", "AD"), "test")
+    real = LabelContrast(covariates, "diagnosis", ["NC", "AD"]).take(dataset, "test")
     assert real.subjects == ["a", "a", "b", "b", "c", "f"]
-    assert real.positive.tolist() == [0, 0, 1, 1, 0, 1]
+    assert real.target.tolist() == [0, 0, 1, 1, 0, 1]
     assert real.left_out == 2
 
 

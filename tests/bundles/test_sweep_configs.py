@@ -88,7 +88,7 @@ def test_all_configurations_describe_the_same_model(bundle):
     train = ConfigParser.load_config_file(bundle / "configs" / "train.json")
     for path in sorted((bundle / "configs").glob("*.json")):
         other = ConfigParser.load_config_file(path)
-        for key in ("covariates", "process", "network_def", "image_size", "plane"):
+        for key in ("covariates", "process", "network_def", "image_size", *({"plane"} & set(train))):
             assert other.get(key, train[key]) == train[key], (path.name, key)
 
 
@@ -186,6 +186,20 @@ def test_the_paper_recipe_says_what_it_does(bundle, tiny, tmp_path):
     sampler = found.parser.get_parsed_content("sampler")
     assert (sampler.solver, sampler.steps, sampler.eta) == ("ddim", 200, 0.0)
     assert trainer.state.max_epochs * trainer.state.epoch_length == 100_000
+
+
+def test_the_age_recipe_says_what_it_does(bundle, tiny, tmp_path):
+    files = [str(bundle / "configs" / "train.json"), str(REPOSITORY / "configs" / "paper_age.json")]
+    data = {key: value for key, value in tiny.items() if key.startswith(("cohort", "simulated"))}
+    found = ConfigWorkflow(files, logging_file=False, output_dir=str(tmp_path), image_size=32, **data)
+    found.initialize()
+    trainer, sampler = found.trainer, found.parser.get_parsed_content("sampler")
+    assert (trainer.process.prediction, trainer.process.times) == ("flow", "uniform")
+    assert type(trainer.optimizer) is torch.optim.Adam
+    assert trainer.optimizer.param_groups[0]["lr"] == 1e-5
+    dropout = found.parser.get_parsed_content("train::condition_dropout")
+    assert (dropout.p_all, dropout.p_each) == (0.5, 0.0)
+    assert (sampler.solver, sampler.guidance) == ("midpoint", 4.0)
 
 
 def test_torchscript_of_the_network_is_the_network(bundle, tiny, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medgen.metrics import FeatureClassifier, frechet_distance, roc_auc
+from medgen.metrics import FeatureClassifier, FeatureRegressor, agreement, frechet_distance, roc_auc
 
 
 def _spots(subjects, per_subject=3, seed=0, effect=5.0):
@@ -101,3 +101,25 @@ def test_refuses(classifier):
         FeatureClassifier().fit(images, labels, names, images, labels, names)
     with pytest.raises(ValueError, match="training labels: expected both 0 and 1"):
         FeatureClassifier().fit(images, np.zeros(24), names, images, labels, names)
+
+
+def _sized(subjects, seed):
+    """Spots as above whose radius is the number to learn: 40 years at 5 pixels, 8 years a pixel."""
+    images, _, names = _spots(subjects, seed=seed, effect=0.0)
+    radii = (images[:, 0] < 0).float().mean((1, 2)) - (images[:, 0] < -0.8).float().mean((1, 2))
+    return images, 40 + 8 * (np.sqrt(radii.numpy() * 1024 / np.pi) - 5), names
+
+
+def test_the_regressor_learns_a_number_in_its_unit(tmp_path):
+    train, validation, other = _sized(48, 1), _sized(16, 2), _sized(40, 3)
+    settings = {"epochs": 12, "batch_size": 32, "amp": False}
+    regressor = FeatureRegressor(**settings).fit(*train, *validation)
+    predicted = regressor.scores(other[0])
+    found = agreement(other[1], predicted, np.ones((1, len(predicted))))
+    assert found["correlation"][0] > 0.8
+    assert 0.4 < found["slope"][0] < 1.2
+    assert abs(found["bias"][0]) < 3
+    regressor.save(tmp_path / "regressor.pt", "abc")
+    np.testing.assert_array_equal(FeatureRegressor().load(tmp_path / "regressor.pt", "abc").scores(other[0]), predicted)
+    with pytest.raises(ValueError, match="training labels: expected two or more finite values"):
+        FeatureRegressor().fit(train[0], np.full(len(train[0]), 70.0), train[2], *validation)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medgen.apps.evaluation.figures import Columns, figure_of
 from medgen.metrics import GroupModel, SubjectResampler, subject_means
+from medgen.metrics.least_squares import weighted_fit
 
 __all__ = ["KnownEffect", "VentricleModel", "known_volumes"]
 
@@ -66,7 +67,7 @@ class KnownEffect:
         volumes: ml of its subject.
         columns: covariates; only "slice" is used.
         subjects: of each image.
-        effect_ml: the direct effect, in ml.
+        effect_ml: the direct effect, in ml (of a number: in ml per unit of it).
         resampler: draws of subjects.
 
     Attributes:
@@ -88,9 +89,7 @@ class KnownEffect:
             parts += [position, position**2]
         design = np.stack(parts, axis=1)
         weights = np.concatenate([np.ones((1, len(areas))), resampler.weights(subjects)])
-        normal = np.einsum("rn,ni,nj->rij", weights, design, design, optimize=True)
-        moment = weights @ (design * areas[:, None])
-        slope = np.einsum("rij,rj->ri", np.linalg.pinv(normal, hermitian=True), moment)[:, 1]
+        slope = weighted_fit(design, areas, weights)[:, 1]
         mean_area, mean_volume = (subject_means(values, subjects)[1] for values in (areas, volumes))
         self.values = slope * effect_ml
         self.effect_ml, self.mm2_per_ml = effect_ml, float(slope[0])

@@ -1,36 +1,37 @@
-"""Figures of one evaluation: label fidelity, likeness and originality, each beside its real counterpart."""
+"""Figures of one evaluation: likeness and originality, each beside its real counterpart."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.apps.evaluation.generated import GeneratedImages
+from medgen.apps.evaluation.planes import chosen, plane_rows
 from medgen.apps.evaluation.real import RealImages, draw_profiles
+from medgen.covariates import Covariates
 from medgen.metrics import (
-    GroupModel,
     Interval,
     SubjectResampler,
     frechet_distance,
     kernel_distance,
     nearest_neighbours,
-    subject_means,
 )
 from medgen.metrics.frechet import frechet_replicates
 from medgen.metrics.resampling import interval_of
-from medgen.metrics.roc import roc_auc_replicates
+
+if TYPE_CHECKING:
+    from medgen.apps.evaluation.generated import GeneratedImages
 
 __all__ = [
     "Columns",
     "Likeness",
+    "LikenessByPlane",
     "figure",
     "figure_of",
-    "label_fidelity",
     "originality",
     "ratio_of",
-    "real_label_scores",
 ]
 
 Array = NDArray[np.float64]
@@ -56,55 +57,6 @@ def ratio_of(above: Array, below: Array) -> Figure:
     """The figure of a ratio, replicate by replicate."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return figure_of(np.where(np.abs(below) > 1e-12, above / below, np.nan))
-
-
-class RealScores:
-    """AUC of a classifier on held-out real images, the ceiling, as estimate and replicates.
-
-    Attributes:
-        by_slice: of single slices, like for like with generated images.
-        by_subject: of each subject's mean score.
-        adjusted: of single slices at equal other covariates.
-    """
-
-    def __init__(self, by_slice: Array, by_subject: Array, adjusted: Array) -> None:
-        self.by_slice, self.by_subject, self.adjusted = by_slice, by_subject, adjusted
-
-
-def real_label_scores(scores: Array, real: RealImages, columns: Columns, resampler: SubjectResampler) -> RealScores:
-    """AUC on held-out real images; each attribute holds the estimate first and then the replicates."""
-    names, means = subject_means(scores, real.subjects)
-    truth = subject_means(real.positive, real.subjects)[1] > 0.5
-    return RealScores(
-        by_slice=_auc(scores, real.positive, real.subjects, resampler),
-        by_subject=_auc(means, truth, names, resampler),
-        adjusted=_adjusted_auc(scores, real.positive, columns, real.subjects, resampler),
-    )
-
-
-def label_fidelity(
-    scores: Array, generated: GeneratedImages, columns: Columns, real: RealScores, resampler: SubjectResampler
-) -> dict[str, Any]:
-    """AUC of the classifier on generated images, and how it compares with real ones.
-
-    Args:
-        scores: log odds of each generated image.
-        generated: the images.
-        columns: their other covariates.
-        real: the ceiling.
-        resampler: draws of held-out subjects; generated images follow the subject of their profile.
-
-    Returns:
-        "auc", "auc_adjusted", and "ratio", "ratio_adjusted" of (AUC - 0.5) generated to real, with intervals.
-    """
-    plain = _auc(scores, generated.positive, generated.subjects, resampler)
-    adjusted = _adjusted_auc(scores, generated.positive, columns, generated.subjects, resampler)
-    return {
-        "auc": figure_of(plain),
-        "auc_adjusted": figure_of(adjusted),
-        "ratio": ratio_of(plain - 0.5, real.by_slice - 0.5),
-        "ratio_adjusted": ratio_of(adjusted - 0.5, real.adjusted - 0.5),
-    }
 
 
 class Likeness:
@@ -176,6 +128,66 @@ class Likeness:
         return interval_of(frechet, replicates, centred=True), _kernel(*np.mean(kernels, axis=0).tolist())
 
 
+class LikenessByPlane:
+    """:class:`Likeness` of all images together, and plane by plane where there are several.
+
+    Args:
+        covariates: their declaration.
+        features: of the images of "train" and "test".
+        real: those images.
+        resampler: draws of all subjects.
+        seed: of the choice of training images.
+    """
+
+    def __init__(
+        self,
+        covariates: Covariates,
+        features: Mapping[str, Array],
+        real: Mapping[str, RealImages],
+        resampler: SubjectResampler,
+        seed: int = 0,
+    ) -> None:
+        self.covariates = covariates
+        rows = {split: plane_rows(covariates, real[split].covariates) for split in ("train", "test")}
+        everything = {split: {"": np.ones(len(features[split]), bool)} | rows[split] for split in rows}
+        self.planes = {
+            plane: Likeness(
+                *_part(features["test"], real["test"].subjects, held_out),
+                *_part(features["train"], real["train"].subjects, everything["train"][plane]),
+                resampler,
+                seed,
+            )
+            for plane, held_out in everything["test"].items()
+            if plane in everything["train"]
+        }
+
+    def figures(self, features: Array, images: GeneratedImages) -> dict[str, Any]:
+        """Distances of generated images that ask for the true label of their profile's subject.
+
+        Args:
+            features: of all the images.
+            images: the images.
+
+        Returns:
+            "likeness", and "likeness_by_plane" where there are several planes.
+        """
+        true = images.factual
+        everything = {"": true}
+        for plane, rows in plane_rows(self.covariates, images.covariates).items():
+            if plane in self.planes and (rows & true).sum() >= 4:
+                everything[plane] = rows & true
+        found = {
+            plane: self.planes[plane].figures(*_part(features, images.subjects, rows))
+            for plane, rows in everything.items()
+        }
+        whole = {"likeness": found.pop("")}
+        return whole | ({"likeness_by_plane": found} if found else {})
+
+
+def _part(features: Array, subjects: list[str], rows: NDArray[np.bool_]) -> tuple[Array, list[str]]:
+    return features[rows], chosen(subjects, rows)
+
+
 def originality(images: Array, held_out: Array, training: Array, training_subjects: list[str]) -> dict[str, Any]:
     """How near generated images come to training images, beside how near held-out real ones do.
 
@@ -206,19 +218,6 @@ def originality(images: Array, held_out: Array, training: Array, training_subjec
         "rows": near.rows,
         "scores": near.scores,
     }
-
-
-def _auc(scores: Array, positive: Array | NDArray[np.bool_], subjects: list[str], resampler: SubjectResampler) -> Array:
-    weights = np.concatenate([np.ones((1, len(scores))), resampler.weights(subjects)])
-    return roc_auc_replicates(np.asarray(positive, np.float64) > 0.5, scores, weights)
-
-
-def _adjusted_auc(
-    scores: Array, positive: Array, columns: Columns, subjects: list[str], resampler: SubjectResampler
-) -> Array:
-    """AUC of scores moved to equal covariates; the move itself is not resampled."""
-    model = GroupModel(scores, positive, columns, subjects, squared=[n for n in columns if n == "slice"])
-    return _auc(model.adjusted(), model.group, model.subjects, resampler)
 
 
 def _not_negative(interval: Interval) -> Interval:

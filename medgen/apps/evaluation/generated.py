@@ -1,10 +1,10 @@
-"""The generated side of an evaluation: every profile as both labels, at one guidance, in resumable chunks."""
+"""The generated side of an evaluation: every profile in its variants, at one guidance, in resumable chunks."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,63 +13,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.apps.evaluation.cache import Arrays, StageCache
+from medgen.apps.evaluation.planes import chosen
+from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
 from medgen.files import key_of
 from medgen.randomness import seed_from
 
-__all__ = ["GeneratedImages", "Generator", "paired_covariates"]
+__all__ = ["GeneratedImages", "Generator"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Images generated at one guidance: n profiles as the reference label, then the same n as the other.
+    """Images generated at one guidance: n profiles in their first variant, then the same n in the next.
+
+    A label has two variants, the reference and the other; a number has one.
 
     Attributes:
         guidance: its scale.
-        images: (2n, C, H, W) float32.
-        covariates: (2n, K) what was asked for.
-        subjects: the held-out subject each profile comes from, 2n names.
-        positive: (2n,) 0 for the reference label, 1 for the other.
-        factual: (2n,) whether the label asked for is that of the held-out subject.
+        images: (variants * n, C, H, W) float32.
+        covariates: (variants * n, K) what was asked for.
+        subjects: the held-out subject each profile comes from, one name an image.
+        target: what was asked for: 0 for the reference label and 1 for the other, or the number.
+        factual: whether that is true of the held-out subject.
         evaluations: network evaluations per image.
         seconds: wall-clock seconds per image.
+        variants: images of a profile.
     """
 
     guidance: float
     images: Tensor
     covariates: Tensor
     subjects: list[str]
-    positive: NDArray[np.float64]
+    target: NDArray[np.float64]
     factual: NDArray[np.bool_]
     evaluations: int
     seconds: float
+    variants: int = 2
 
     @property
     def profiles(self) -> int:
         """Number of profiles n."""
-        return len(self.subjects) // 2
+        return len(self.subjects) // self.variants
 
-    def first(self, count: int) -> GeneratedImages:
-        """The images of the first profiles alone."""
-        n = self.profiles
-        rows = [*range(min(count, n)), *range(n, n + min(count, n))]
-        names = [self.subjects[row] for row in rows]
-        return GeneratedImages(
-            self.guidance, self.images[rows], self.covariates[rows], names, self.positive[rows], self.factual[rows],
-            self.evaluations, self.seconds,
-        )  # fmt: skip
+    def of_profile(self, profile: int) -> list[int]:
+        """The rows of one profile, variant by variant."""
+        return [profile + variant * self.profiles for variant in range(self.variants)]
 
-
-def paired_covariates(profiles: RealImages, column: int, codes: tuple[float, float]) -> Tensor:
-    """Covariates ``(2n, K)`` of n profiles, first all with one code in the label's column, then all with the other."""
-    halves = []
-    for code in codes:
-        half = profiles.covariates.clone()
-        half[:, column] = code
-        halves.append(half)
-    return torch.cat(halves)
+    def subset(self, rows: NDArray[np.bool_]) -> GeneratedImages:
+        """Take some images; their profiles are no longer whole."""
+        names = chosen(self.subjects, rows)
+        parts = (values[rows] for values in (self.images.numpy(), self.covariates.numpy()))
+        images, covariates = (torch.from_numpy(part) for part in parts)
+        kept = {"images": images, "covariates": covariates, "subjects": names, "variants": 1}
+        return replace(self, **kept, target=self.target[rows], factual=self.factual[rows])  # type: ignore[arg-type]
 
 
 class Generator:
@@ -82,7 +80,7 @@ class Generator:
         cache: where chunks are kept.
         model_hash: identifies the weights; part of the chunks' key.
         codec: decodes latents; None for pixel models.
-        seed: of the images; profile i has the same noise as either label and at every guidance.
+        seed: of the images; profile i has the same noise in every variant and at every guidance.
         chunk: profiles kept in one file.
     """
 
@@ -100,27 +98,24 @@ class Generator:
         self.network, self.process, self.sampler, self.codec = network, process, sampler, codec
         self.cache, self.model_hash, self.seed, self.chunk = cache, model_hash, seed, chunk
 
-    def __call__(
-        self, profiles: RealImages, column: int, codes: tuple[float, float], guidance: float
-    ) -> GeneratedImages:
-        """Generate n profiles as both labels.
+    def __call__(self, profiles: RealImages, question: Question, guidance: float) -> GeneratedImages:
+        """Generate n profiles in every variant that the question wants.
 
         Args:
             profiles: real images whose covariates are asked for.
-            column: the label's column.
-            codes: code of the reference label and of the other.
+            question: says with which covariates.
             guidance: scale.
         """
         sampler = copy.copy(self.sampler)
         sampler.guidance = guidance
-        n, shape = len(profiles.subjects), tuple(profiles.images.shape[1:])
-        pairs = paired_covariates(profiles, column, codes)
-        halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+        n, shape, variants = len(profiles.subjects), tuple(profiles.images.shape[1:]), question.variants
+        asked, target = question.requests(profiles)
+        parts: list[list[Tensor]] = [[] for _ in range(variants)]
         seconds, evaluations = 0.0, 0
         for start in range(0, n, self.chunk):
             stop = min(start + self.chunk, n)
-            covariates = torch.cat([pairs[start:stop], pairs[n + start : n + stop]])
-            seeds = [seed_from("evaluation", self.seed, index) for index in range(start, stop)] * 2
+            covariates = torch.cat([asked[n * v + start : n * v + stop] for v in range(variants)])
+            seeds = [seed_from("evaluation", self.seed, index) for index in range(start, stop)] * variants
             key = key_of(
                 self.model_hash, _described(self.process), _described(sampler), guidance, shape, seeds,
                 [[None if v != v else v for v in row] for row in covariates.tolist()],
@@ -131,21 +126,20 @@ class Generator:
                 lambda c=covariates, s=seeds: self._sample(sampler, shape, s, c),  # type: ignore[misc]
             )
             images = torch.from_numpy(made["images"])
-            halves[0].append(images[: stop - start])
-            halves[1].append(images[stop - start :])
+            for part, made_of_it in zip(parts, images.split(stop - start), strict=True):
+                part.append(made_of_it)
             seconds, evaluations = seconds + float(made["seconds"]), int(made["evaluations"])
-            logger.info("guidance %g: %d of %d images", guidance, 2 * stop, 2 * n)
-        truth = np.concatenate([profiles.positive, profiles.positive])
-        positive = np.repeat([0.0, 1.0], n)
+            logger.info("guidance %g: %d of %d images", guidance, variants * stop, variants * n)
         return GeneratedImages(
             guidance=float(guidance),
-            images=torch.cat([*halves[0], *halves[1]]).float(),
-            covariates=pairs,
-            subjects=profiles.subjects * 2,
-            positive=positive,
-            factual=truth == positive,
+            images=torch.cat([image for part in parts for image in part]).float(),
+            covariates=asked,
+            subjects=profiles.subjects * variants,
+            target=target,
+            factual=np.tile(profiles.target, variants) == target,
             evaluations=evaluations,
-            seconds=seconds / (2 * n),
+            seconds=seconds / (variants * n),
+            variants=variants,
         )
 
     def _sample(self, sampler: Any, shape: tuple[int, ...], seeds: list[int], covariates: Tensor) -> Arrays:

@@ -14,15 +14,13 @@ import numpy as np
 import torch
 
 from medgen import __version__
-from medgen.apps.evaluation.real import RealImages, adjustment_columns
-from medgen.covariates import Covariates
 from medgen.files import file_sha256
 from medgen.handlers.manifest import manifest_path, read_manifest
 
 if TYPE_CHECKING:
     from medgen.apps.evaluation.run import Evaluation
 
-__all__ = ["SCHEMA", "SIMULATED_NOTICE", "covariate_notices", "model_facts", "provenance"]
+__all__ = ["SCHEMA", "SIMULATED_NOTICE", "cohort_notices", "model_facts", "provenance"]
 
 SCHEMA = "medgen.evaluation/1"
 SIMULATED_NOTICE = (
@@ -79,8 +77,7 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
             "pixel_mm": e.pixel_mm,
         },
         "settings": {
-            "label": e.label,
-            "labels": list(e.labels),
+            **e.question.settings(),
             "guidance": e.guidance,
             "guidances": e.guidances,
             "n_per_class": e.n_per_class,
@@ -100,37 +97,10 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
     }
 
 
-def covariate_notices(
-    cohort: Any, covariates: Covariates, label: str, labels: tuple[str, str], test: RealImages
-) -> list[str]:
-    """What a reader must be told about cohort, splits and covariates."""
+def cohort_notices(cohort: Any) -> list[str]:
+    """What a reader must be told about cohort and splits."""
     notices = [SIMULATED_NOTICE] if getattr(cohort, "simulated", False) else []
     notices += [str(notice) for notice in getattr(cohort, "notices", ())]
     if getattr(cohort, "split_unit", "subject") == "scan" and not any("split by scan" in n for n in notices):
         notices.append("Split by scan, not by subject: scans of one person may be on both sides.")
-    columns = adjustment_columns(covariates, test.covariates, label)
-    unknown = [name for name in ("age", "sex") if name not in columns or not np.isfinite(columns[name]).any()]
-    if unknown:
-        notices.append(
-            f"{labels[1]} against {labels[0]}, unadjusted for {' and '.join(unknown)}: the cohort does not hold "
-            f"{'it' if len(unknown) == 1 else 'them'}."
-        )
-    if confounded(columns.get("age"), test.positive):
-        notices.append(
-            f"Held-out {labels[1]} and {labels[0]} differ in age. Figures at equal covariates are the ones to read; "
-            "unadjusted ones mix age with disease."
-        )
-    if test.left_out:
-        notices.append(f"{test.left_out} held-out images without one of the two labels were left out.")
     return notices
-
-
-def confounded(age: np.ndarray | None, positive: np.ndarray) -> bool:
-    """Whether the two labels' ages differ by more than half of a standard deviation."""
-    if age is None or not np.isfinite(age).any():
-        return False
-    groups = [age[(positive == value) & np.isfinite(age)] for value in (0.0, 1.0)]
-    if min(len(group) for group in groups) < 2:
-        return False
-    spread = np.sqrt((groups[0].var() + groups[1].var()) / 2)
-    return bool(abs(groups[1].mean() - groups[0].mean()) > 0.5 * max(spread, 1e-9))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,57 +18,32 @@ from medgen.covariates import Covariates
 from medgen.data.splits import check_disjoint
 from medgen.handlers.manifest import manifest_path, read_manifest
 from medgen.randomness import numpy_generator
-from medgen.spelling import nearest
 
-__all__ = ["RealImages", "adjustment_columns", "check_splits", "draw_profiles", "evaluated_labels", "training_splits"]
+__all__ = ["RealImages", "adjustment_columns", "check_splits", "draw_profiles", "training_splits"]
 
 
 @dataclass(frozen=True)
 class RealImages:
-    """Images of one split whose label is one of the two that are compared.
+    """Images of one split that a question is about.
 
     Attributes:
         images: (N, C, H, W) float32 in [-1, 1].
         covariates: (N, K) float32, NaN unknown.
         subjects: N names.
-        positive: (N,) 1 for the second label, 0 for the first.
-        left_out: images of the split with another label, or none.
+        target: (N,) 1 for the second label and 0 for the first, or the number.
+        left_out: images of the split with another label, or of unknown number.
     """
 
     images: Tensor
     covariates: Tensor
     subjects: list[str]
-    positive: NDArray[np.float64]
+    target: NDArray[np.float64]
     left_out: int
-
-    @classmethod
-    def of(cls, dataset: Any, covariates: Covariates, label: str, labels: tuple[str, str], name: str) -> RealImages:
-        """Take the images of a :class:`medgen.data.SliceDataset` that carry one of two labels.
-
-        Raises:
-            ValueError: when the images are not 2D, or a label has fewer than two subjects.
-        """
-        images = torch.as_tensor(dataset.images)
-        if images.ndim != 4:
-            raise ValueError(f"{name}: expected 2D images (N, C, H, W), found {tuple(images.shape)}")
-        declared = list(covariates[label])  # type: ignore[arg-type]
-        codes = dataset.covariates[:, covariates.index(label)]
-        wanted = [float(declared.index(value)) for value in labels]
-        kept = torch.isin(codes, torch.tensor(wanted))
-        rows = torch.nonzero(kept).flatten()
-        subjects = [str(dataset.subjects[row]) for row in rows.tolist()]
-        positive = (codes[kept] == wanted[1]).double().numpy()
-        for value, which in zip(labels, (0.0, 1.0), strict=True):
-            count = len({s for s, p in zip(subjects, positive, strict=True) if p == which})
-            if count < 2:
-                raise ValueError(f"{name}: {count} subjects with {label} = {value!r}; expected two or more")
-        taken = images[rows].float()
-        return cls(taken, dataset.covariates[rows].float(), subjects, positive, len(images) - len(rows))
 
     def subset(self, rows: NDArray[np.intp]) -> RealImages:
         """Take some rows."""
         names = [self.subjects[row] for row in rows.tolist()]
-        return RealImages(self.images[rows], self.covariates[rows], names, self.positive[rows], 0)
+        return RealImages(self.images[rows], self.covariates[rows], names, self.target[rows], 0)
 
     def counts(self) -> dict[str, int]:
         """Subjects and images."""
@@ -79,26 +53,8 @@ class RealImages:
         """Hash of everything a classifier learns from."""
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.covariates.numpy().tobytes())
-        digest.update(json.dumps([self.subjects, self.positive.tolist()]).encode())
+        digest.update(json.dumps([self.subjects, self.target.tolist()]).encode())
         return digest.hexdigest()
-
-
-def evaluated_labels(covariates: Covariates, label: str, labels: Sequence[str] | None) -> tuple[str, str]:
-    """The two labels that are compared, reference first.
-
-    Raises:
-        ValueError: when ``label`` is no categorical covariate, or ``labels`` are not two of its labels.
-    """
-    if label not in covariates or not covariates.is_categorical(label):
-        hint = nearest(label, covariates.categorical)
-        raise ValueError(
-            f"label: expected one of the categorical covariates {covariates.categorical}, found {label!r}{hint}"
-        )
-    declared = tuple(covariates[label])  # type: ignore[arg-type]
-    chosen = declared if labels is None else tuple(labels)
-    if len(chosen) != 2 or len(set(chosen)) != 2 or not set(chosen) <= set(declared):
-        raise ValueError(f"labels: expected two of {list(declared)}, reference first, found {list(chosen)}")
-    return chosen[0], chosen[1]
 
 
 def check_splits(real: Mapping[str, RealImages], datasets: Mapping[str, Any]) -> float | None:

@@ -13,15 +13,20 @@ import numpy as np
 import torch
 
 from medgen import __version__
-from medgen.apps.evaluation.anatomy import KnownEffect, VentricleModel, known_volumes
+from medgen.apps.evaluation.anatomy import known_volumes
 from medgen.apps.evaluation.cache import StageCache
-from medgen.apps.evaluation.figures import Likeness, figure_of, label_fidelity, originality, ratio_of, real_label_scores
+from medgen.apps.evaluation.contrast import LabelContrast
+from medgen.apps.evaluation.figures import LikenessByPlane, originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
-from medgen.apps.evaluation.provenance import covariate_notices, model_facts, provenance
-from medgen.apps.evaluation.real import RealImages, adjustment_columns, check_splits, draw_profiles, evaluated_labels
+from medgen.apps.evaluation.number import NumberAgreement
+from medgen.apps.evaluation.planes import axial_rows
+from medgen.apps.evaluation.provenance import cohort_notices, model_facts, provenance
+from medgen.apps.evaluation.question import Question
+from medgen.apps.evaluation.real import RealImages, check_splits, draw_profiles
 from medgen.covariates import Covariates
 from medgen.files import key_of
-from medgen.metrics import FeatureClassifier, SubjectResampler, check_same_scale, ventricle_area
+from medgen.metrics import SubjectResampler, check_same_scale, ventricle_area
+from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["Evaluation", "Evidence"]
 
@@ -40,8 +45,8 @@ class Evidence:
         test: held-out images; private unless simulated.
         flagged: which images of each guidance are near copies of a training image.
         neighbours: rows of ``train`` nearest to each image of the main guidance, and their scores.
-        areas: ventricle areas at equal covariates, by name of the group, for plots.
-        scores: log odds of the classifier, real and generated, by label, for plots.
+        areas: ventricle areas at equal covariates, by name of the group, for plots of a label.
+        scores: of the judge, real and generated, with the targets, for plots.
     """
 
     metrics: dict[str, Any]
@@ -56,13 +61,14 @@ class Evidence:
 
 
 class Evaluation:
-    """Asks a trained generator whether its images look real, carry the label by the right amount, and are its own.
+    """Asks a trained generator whether its images look real, heed one covariate by the right amount, and are its own.
 
-    Everything real comes from the splits of the training run; the generator and the feature classifier never saw the
-    held-out subjects. Profiles (age, sex, slice position and whatever else is declared) are drawn from held-out images,
-    and every profile is generated with either label and the same noise, so that the labels are compared at equal age
-    and slice. Results of stages are kept under ``output_dir/private``; an evaluation that was interrupted goes on, and
-    one of other weights, data or settings starts anew by itself.
+    Everything real comes from the splits of the training run; the generator and the judge never saw the held-out
+    subjects. Profiles (age, sex, slice position and whatever else is declared) are drawn from held-out images. When a
+    label is judged, every profile is generated with either label and the same noise, so that the labels are compared at
+    equal age and slice; when a number is, every profile is generated as it is. Results of stages are kept under
+    ``output_dir/private``; an evaluation that was interrupted goes on, and one of other weights, data or settings
+    starts anew by itself.
 
     Args:
         network: with its trained weights, on ``device``.
@@ -75,18 +81,18 @@ class Evaluation:
         test: held-out split.
         output_dir: where ``report.html``, ``report_private.html`` and ``metrics.json`` go.
         weights: the file the weights are from, for its hash and manifest; None hashes the network.
-        label: the categorical covariate that is judged.
-        labels: two of its labels, reference first; None where it has two.
+        label: the covariate that is judged: a label by a classifier, a number by a regressor.
+        labels: two of its labels, reference first; None where it has two, and for a number.
         guidance: the main guidance scale; None takes the sampler's.
         guidances: the scales of the sweep.
-        n_per_class: images of each label at the main guidance.
-        n_sweep: images of each label at the other scales.
+        n_per_class: images of each label at the main guidance; of a number, which has no classes, all images.
+        n_sweep: the same at the other scales.
         codec: decodes latents; None for pixel models.
-        classifier: judges label and likeness; None makes one on ``device``.
-        ventricles: measure ventricle areas; for axial T1 slices without skull.
+        judge: a classifier or regressor, for label and likeness; None makes one on ``device``.
+        ventricles: measure ventricle areas, of axial T1 slices without skull; others are passed over.
         replicates: of the bootstrap over subjects.
-        seed: of profiles, noise, classifier and bootstrap.
-        device: of the classifier.
+        seed: of profiles, noise, judge and bootstrap.
+        device: of the judge.
         name: of the model, in the report.
 
     Raises:
@@ -113,7 +119,7 @@ class Evaluation:
         n_per_class: int = 128,
         n_sweep: int = 64,
         codec: Any = None,
-        classifier: FeatureClassifier | None = None,
+        judge: FeatureModel | None = None,
         ventricles: bool = True,
         replicates: int = 1000,
         seed: int = 0,
@@ -126,17 +132,14 @@ class Evaluation:
         if isinstance(main, bool) or not isinstance(main, (int, float)):
             raise ValueError(f"guidance: expected one scale, found {main!r}")
         self.network, self.process, self.sampler, self.codec = network, process, sampler, codec
-        self.covariates, self.cohort, self.label = covariates, cohort, label
-        self.labels = evaluated_labels(covariates, label, labels)
+        self.covariates, self.cohort = covariates, cohort
+        self.question = _question(covariates, label, labels, judge, seed=seed, device=device)
         self.output_dir, self.name, self.seed, self.replicates = Path(output_dir), name, seed, replicates
         self.guidance, self.guidances = float(main), sorted({float(main), *(float(g) for g in guidances)})
         self.n_per_class, self.n_sweep = n_per_class, n_sweep
-        self.classifier = classifier or FeatureClassifier(seed=seed, device=device)
         self.model = model_facts(network, weights, cohort)
         datasets = {"train": train, "validation": validation, "test": test}
-        self.real = {
-            split: RealImages.of(dataset, covariates, label, self.labels, split) for split, dataset in datasets.items()
-        }
+        self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
         self.pixel_mm = check_splits(self.real, datasets)
         self.ventricles = ventricles
         self.cache = StageCache(self.output_dir / "private")
@@ -155,79 +158,73 @@ class Evaluation:
         return evidence.metrics
 
     def evidence(self) -> Evidence:
-        """Run all stages: classifier, generation at every guidance, figures."""
-        train, test = self.real["train"], self.real["test"]
-        classifier = self._trained_classifier()
+        """Run all stages: judge, generation at every guidance, figures."""
+        train, test, question = self.real["train"], self.real["test"], self.question
+        judge = self._trained_judge()
         generated = self._generated()
-        notices = covariate_notices(self.cohort, self.covariates, self.label, self.labels, test)
+        notices = cohort_notices(self.cohort) + question.notices(self.real)
         for images in generated.values():
             named = (f"generated at guidance {images.guidance:g}", "held-out real")
             notices += check_same_scale(images.images.numpy(), test.images.numpy(), named)
         generated = {g: dataclasses.replace(i, images=i.images.clamp(-1, 1)) for g, i in generated.items()}
 
         resampler = self._resampler()
-        columns = {split: self._columns(real.covariates) for split, real in self.real.items()}
-        features = {split: classifier.features(self.real[split].images) for split in ("train", "test")}
-        test_scores = classifier.scores(test.images)
-        ceiling = real_label_scores(test_scores, test, columns["test"], resampler)
-        likeness = Likeness(features["test"], test.subjects, features["train"], train.subjects, resampler, self.seed)
-        rows, scores = [], {}
+        test_scores = judge.scores(test.images)
+        reference = question.reference(test_scores, test, train, resampler)
+        features = {split: judge.features(self.real[split].images) for split in ("train", "test")}
+        likeness = LikenessByPlane(self.covariates, features, self.real, resampler, self.seed)
+        rows: list[dict[str, Any]] = []
+        scores = {}
         for scale, images in generated.items():
             logger.info("figures at guidance %g", scale)
-            scores[scale] = classifier.scores(images.images)
-            alike = classifier.features(images.images[torch.from_numpy(images.factual)])
-            names = [s for s, f in zip(images.subjects, images.factual, strict=True) if f]
+            scores[scale] = judge.scores(images.images)
             rows.append(
                 {
                     "guidance": scale,
                     "main": scale == self.guidance,
                     "per_class": images.profiles,
-                    "label": label_fidelity(
-                        scores[scale], images, self._columns(images.covariates), ceiling, resampler
-                    ),
-                    "likeness": likeness.figures(alike, names),
+                    "label": reference.compare(scores[scale], images),
+                    **likeness.figures(judge.features(images.images), images),
                     "evaluations_per_image": images.evaluations,
                     "seconds_per_image": images.seconds,
                 }
-            )  # fmt: skip
-        anatomy, areas = self._anatomy(generated, rows, resampler, columns) if self.ventricles else (None, {})
+            )
+        anatomy, areas = self._anatomy(generated, rows, resampler) if self.ventricles else (None, {})
         main, near = generated[self.guidance], {}
         for row, (scale, images) in zip(rows, generated.items(), strict=True):
             found = originality(images.images.numpy(), test.images.numpy(), train.images.numpy(), train.subjects)
             near[scale] = {key: found.pop(key) for key in ("flagged", "rows", "scores")}
             row["originality"] = found
         metrics = provenance(self, notices) | {
-            "classifier": {"features": features["test"].shape[1], "epochs": len(classifier.history)},
-            "real": {
-                "auc": figure_of(ceiling.by_slice),
-                "auc_subject": figure_of(ceiling.by_subject),
-                "auc_adjusted": figure_of(ceiling.adjusted),
-                "ventricles": anatomy,
-            },
+            question.judged_by: {"features": features["test"].shape[1], "epochs": len(judge.history)},
+            "real": reference.figures() | {"ventricles": anatomy},
             "generated": rows,
         }
-        by_label = {"real": (test_scores, test.positive), "generated": (scores[self.guidance], main.positive)}
+        by_target = {"real": (test_scores, test.target), "generated": (scores[self.guidance], main.target)}
         flagged = {scale: found["flagged"] for scale, found in near.items()}
-        return Evidence(metrics, self.covariates, generated, train, test, flagged, near[self.guidance], areas, by_label)
+        return Evidence(
+            metrics, self.covariates, generated, train, test, flagged, near[self.guidance], areas, by_target
+        )
 
-    def _trained_classifier(self) -> FeatureClassifier:
-        """The classifier, read where it was trained on the same images with the same settings."""
-        train, validation, classifier = self.real["train"], self.real["validation"], self.classifier
-        settings = {k: v for k, v in vars(classifier).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
+    def _trained_judge(self) -> FeatureModel:
+        """The judge, read where it was trained on the same images with the same settings."""
+        train, validation, judge = self.real["train"], self.real["validation"], self.question.judge
+        kind = self.question.judged_by
+        settings = {k: v for k, v in vars(judge).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
         key = key_of(__version__, train.digest(), validation.digest(), settings)
-        path = self.cache.path("classifier", key, ".pt")
+        path = self.cache.path(kind, key, ".pt")
         if path.is_file():
-            logger.info("classifier: found %s", path.name)
-            return classifier.load(path, key)
-        logger.info("classifier: training on %d images", len(train.subjects))
-        columns = list(self._columns(train.covariates).values())
+            logger.info("%s: found %s", kind, path.name)
+            return judge.load(path, key)
+        logger.info("%s: training on %d images", kind, len(train.subjects))
+        columns = list(self.question.columns(train.covariates).values())
         others = torch.from_numpy(np.stack(columns, axis=1)).float() if columns else None
-        classifier.fit(
-            train.images, train.positive, train.subjects,
-            validation.images, validation.positive, validation.subjects, others,
+        judge.fit(
+            train.images, train.target, train.subjects,
+            validation.images, validation.target, validation.subjects, others,
         )  # fmt: skip
-        classifier.save(path, key)
-        return classifier
+        judge.save(path, key)
+        return judge
 
     def _generated(self) -> dict[float, GeneratedImages]:
         """Images at every guidance; those of a smaller number are of the first profiles of a larger one."""
@@ -236,59 +233,57 @@ class Evaluation:
             self.network, self.process, self.sampler, self.cache, self.model["sha256"], self.codec, self.seed
         )
         profiles = test.subset(draw_profiles(test.subjects, self.n_per_class, self.seed))
-        declared = self.covariates[self.label]
-        codes = (float(declared.index(self.labels[0])), float(declared.index(self.labels[1])))  # type: ignore[union-attr]
-        column = self.covariates.index(self.label)
         few = profiles.subset(np.arange(self.n_sweep))
         return {
-            scale: generator(profiles if scale == self.guidance else few, column, codes, scale)
+            scale: generator(profiles if scale == self.guidance else few, self.question, scale)
             for scale in self.guidances
         }
 
     def _resampler(self) -> SubjectResampler:
-        """One set of draws for all figures, within split and label."""
+        """One set of draws for all figures, within split and label (of numbers, within split)."""
         subjects, strata = [], []
         for split, real in self.real.items():
-            label = dict(zip(real.subjects, real.positive, strict=True))
-            subjects += list(label)
-            strata += [f"{split}/{label[s]:g}" for s in label]
+            target = dict(zip(real.subjects, real.target, strict=True))
+            subjects += list(target)
+            strata += [f"{split}/{self.question.stratum(value)}" for value in target.values()]
         return SubjectResampler(subjects, self.replicates, self.seed, strata)
 
-    def _columns(self, covariates: torch.Tensor) -> dict[str, Any]:
-        return adjustment_columns(self.covariates, covariates, self.label)
-
     def _anatomy(
-        self,
-        generated: dict[float, GeneratedImages],
-        rows: list[dict[str, Any]],
-        resampler: SubjectResampler,
-        columns: dict[str, dict[str, Any]],
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, generated: dict[float, GeneratedImages], rows: list[dict[str, Any]], resampler: SubjectResampler
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Ventricle figures of the whole cohort, and of each guidance beside them, put into its row."""
-        pixel = self.pixel_mm or 1.0
-        splits = list(self.real.values())
-        subjects = [s for real in splits for s in real.subjects]
-        positive = np.concatenate([real.positive for real in splits])
-        merged = {name: np.concatenate([columns[split][name] for split in self.real]) for name in columns["test"]}
-        areas = np.concatenate([ventricle_area(real.images.numpy(), pixel) for real in splits])
-        cohort = VentricleModel(areas, positive, merged, subjects, resampler)
-        result = {"unit": "mm²" if self.pixel_mm else "pixels"} | cohort.figures() | {"known": None}
-        volumes, known = known_volumes(self.cohort, subjects), None
-        effect_ml = (getattr(self.cohort, "ground_truth", None) or {}).get("direct_diagnosis_effect_ml")
-        if volumes is not None and effect_ml:
-            known = KnownEffect(areas, volumes, merged, subjects, float(effect_ml), resampler)
-            result["known"] = known.figures()
-        plotted = {"cohort": (cohort.model.adjusted(), cohort.model.group)}
+        pixel, unit = self.pixel_mm or 1.0, "mm²" if self.pixel_mm else "pixels"
+        axial = [r.subset(np.flatnonzero(axial_rows(self.covariates, r.covariates))) for r in self.real.values()]
+        whole = RealImages(
+            torch.cat([real.images for real in axial]),
+            torch.cat([real.covariates for real in axial]),
+            [subject for real in axial for subject in real.subjects],
+            np.concatenate([real.target for real in axial]),
+            0,
+        )
+        if not len(whole.subjects):
+            logger.info("ventricles: no image is axial, so none is measured")
+            return None, {}
+        areas = ventricle_area(whole.images.numpy(), pixel)
+        volumes, truth = known_volumes(self.cohort, whole.subjects), getattr(self.cohort, "ground_truth", None) or {}
+        cohort = self.question.anatomy(areas, whole, resampler, unit, volumes, truth)
+        plotted: dict[str, Any] = {}
         for row, (scale, images) in zip(rows, generated.items(), strict=True):
-            measured = ventricle_area(images.images.numpy(), pixel)
-            model = VentricleModel(
-                measured, images.positive, self._columns(images.covariates), images.subjects, resampler
-            )
-            row["ventricles"] = model.figures() | {
-                "effect_ratio": ratio_of(model.values["effect"], cohort.values["effect"]),
-                "spread_ratio": ratio_of(model.values["spread"], cohort.values["spread"]),
-                "known_ratio": ratio_of(model.values["effect"], known.values) if known else None,
-            }
+            chosen = axial_rows(self.covariates, images.covariates)
+            seen = images if chosen.all() else images.subset(chosen)
+            measured = ventricle_area(seen.images.numpy(), pixel)
+            row["ventricles"] = cohort.compare(measured, seen)
             if scale == self.guidance:
-                plotted["generated"] = (model.model.adjusted(), model.model.group)
-        return result, plotted
+                plotted = cohort.plotted(measured, seen)
+        return cohort.figures(), plotted
+
+
+def _question(
+    covariates: Covariates, name: str, labels: Sequence[str] | None, judge: FeatureModel | None, **settings: Any
+) -> Question:
+    """A number where the covariate is continuous, else a label."""
+    if name in covariates and not covariates.is_categorical(name):
+        if labels is not None:
+            raise ValueError(f"labels: found {list(labels)}, but {name} is a number and has none")
+        return NumberAgreement(covariates, name, judge, **settings)
+    return LabelContrast(covariates, name, labels, judge, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,21 +13,13 @@ from medgen.apps.report.words import number
 __all__ = ["limits", "provenance", "reading"]
 
 
-def reading(metrics: Mapping[str, Any]) -> str:
-    """What the figures mean."""
-    label = metrics["settings"]["label"]
+def reading(items: Sequence[str]) -> str:
+    """What the figures mean; ``items`` are of the label or the number."""
     items = [
-        "Label ratio: (AUC of generated images − 0.5) / (AUC of held-out real images − 0.5). 0.8 to 1.2 is faithful; "
-        f"above 1.2 the {label} is exaggerated, which a classifier rewards and a clinician should not. Guidance "
-        "strengthens age as well as the class, which blurs the plain ratio; at equal age, sex and slice it does not.",
-        "Effect ratio and spread ratio: difference between the classes, and standard deviation within them, generated "
-        "over cohort. Both must be near 1: a generator that shows every patient as the average one has the effect, but "
-        "not the spread.",
+        *items,
         "Fréchet distance: 0 for equal distributions; it shrinks with the number of images, so that it is only read "
         "beside the floor, the distance of as many training images from the held-out ones. It is not an FID: the "
-        "features are those of a classifier of this very kind of image.",
-        "Equal age and slice: every profile (age, sex, slice position) was drawn from a held-out subject and generated "
-        "as either class with the same noise.",
+        "features are those of a model of this very kind of image.",
         "Intervals: 95 %, by drawing subjects with replacement; the generated images of a profile follow its subject. "
         "They do not cover the chance of training the generator again.",
     ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,44 +14,65 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from medgen.apps.report.words import FAITHFUL, SIZE
-
-__all__ = ["guidance_plot", "score_plot", "ventricle_plot"]
+__all__ = ["Panel", "band_plot", "guidance_plot", "score_plot", "ventricle_plot"]
 
 REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
 GRID, BAND = "#e3e8eb", "#dff0e4"
 REAL_ALPHA, GENERATED_ALPHA = 0.35, 0.9
 
 
-def guidance_plot(metrics: Mapping[str, Any]) -> bytes:
-    """Label fidelity, effect and spread, and likeness against guidance; the green band is where real images lie."""
+class Panel(NamedTuple):
+    """Ratios that are drawn against guidance."""
+
+    title: str
+    band: tuple[float, float]  # where real images lie
+    part: str  # of a row of the metrics
+    series: tuple[tuple[str, str, str], ...]  # name of the figure, colour, label
+
+
+def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
+    """Ratios to real images, and likeness, against guidance; the green band is where real images lie."""
     rows = metrics["generated"]
     scales = np.array([row["guidance"] for row in rows])
-    figure, axes = _figure(3, (10.5, 3.1))
-    _band(axes[0], FAITHFUL)
+    figure, axes = _figure(1 + len(panels), (3.5 * (1 + len(panels)), 3.1))
     shift = 0.02 * max(float(np.ptp(scales)), 0.5)
-    _errorbars(axes[0], scales - shift, [row["label"]["ratio"] for row in rows], INK, "slice by slice")
-    _errorbars(
-        axes[0], scales + shift, [row["label"]["ratio_adjusted"] for row in rows], SOFT, "at equal age, sex, slice"
-    )
-    axes[0].legend(frameon=False, fontsize=8)
-    axes[0].set_title("Label fidelity\n(AUC − 0.5), generated / real")
-    if all(row.get("ventricles") for row in rows):
-        _band(axes[1], SIZE)
-        _errorbars(axes[1], scales - shift, [r["ventricles"]["effect_ratio"] for r in rows], OTHER, "effect")
-        _errorbars(axes[1], scales + shift, [r["ventricles"]["spread_ratio"] for r in rows], REFERENCE, "spread")
-        axes[1].set_title("Ventricle effect and spread\ngenerated / cohort")
-        axes[1].legend(frameon=False, fontsize=8)
-    else:
-        axes[1].set_axis_off()
-    axes[2].axhline(1, color="#6fa57f", linewidth=1.5, linestyle="--")
+    for axis, panel in zip(axes, panels, strict=False):
+        if not all(row.get(panel.part) for row in rows):
+            axis.set_axis_off()
+            continue
+        _band(axis, panel.band)
+        for side, (name, colour, label) in zip((-shift, shift), panel.series, strict=True):
+            _errorbars(axis, scales + side, [row[panel.part][name] for row in rows], colour, label)
+        axis.legend(frameon=False, fontsize=8)
+        axis.set_title(panel.title)
+    last = axes[-1]
+    last.axhline(1, color="#6fa57f", linewidth=1.5, linestyle="--")
     times = [row["likeness"]["frechet_over_floor"] or np.nan for row in rows]
-    axes[2].plot(scales, times, "o-", color=INK, markersize=5, linewidth=1.3)
-    axes[2].set_ylim(0, 1.15 * float(np.nanmax([*times, 1.0])))
-    axes[2].set_title("Fréchet distance\nover that of real to real")
+    last.plot(scales, times, "o-", color=INK, markersize=5, linewidth=1.3)
+    last.set_ylim(0, 1.15 * float(np.nanmax([*times, 1.0])))
+    last.set_title("Fréchet distance\nover that of real to real")
     for axis in axes:
         axis.set_xlabel("guidance")
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    return _png(figure)
+
+
+def band_plot(
+    bands: Sequence[str], sources: Mapping[str, Sequence[Mapping[str, Any]]], ylabel: str, title: str, zero: bool
+) -> bytes:
+    """One figure with its interval for each band of a number, real beside generated."""
+    figure, (axis,) = _figure(1, (6.4, 3.2))
+    places = np.arange(len(bands))
+    if zero:
+        axis.axhline(0, color="#9aa7ae", linewidth=1)
+    for side, colour, (source, figures) in zip((-0.08, 0.08), (REFERENCE, OTHER), sources.items(), strict=True):
+        value, low, high = (np.array([_or_nan(f[name]) for f in figures]) for name in ("value", "low", "high"))
+        errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
+        axis.errorbar(places + side, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, label=source)
+    axis.set_xticks(places, list(bands))
+    axis.set_ylabel(ylabel)
+    axis.set_title(title)
+    axis.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

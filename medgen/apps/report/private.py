@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medgen.apps.evaluation.run import Evidence
-from medgen.apps.report import page, pictures
+from medgen.apps.report import of_number, page, pictures
 from medgen.apps.report.words import main_row, number, originality_words
 
 __all__ = ["private_report"]
@@ -23,7 +23,11 @@ def private_report(evidence: Evidence) -> str:
     parts = [head, page.notice(BANNER, "private")]
     if metrics["simulated"]:
         parts.append(page.notice("This cohort is SIMULATED: its participants do not exist.", "loud"))
-    pairs = pictures.real_pairs(evidence, scale, 10)
+    if metrics["settings"]["labels"] is None:
+        tiles, names = of_number.pairs(evidence, scale, 10)
+        pairs = pictures.grid(tiles, len(tiles) // 2, names, None, synthetic=metrics["simulated"])
+    else:
+        pairs = pictures.real_pairs(evidence, scale, 10)
     parts.append(
         page.section(
             "Real and generated",

@@ -40,14 +40,59 @@ _EFFECT = {
 }
 _KNOWN = _object({"effect": _FIGURE, "effect_ml": _NUMBER, "mm2_per_ml": _NUMBER, "correlation": _NUMBER})
 _COHORT_VENTRICLES = _object({"unit": _TEXT, **_EFFECT, "known": {"anyOf": [_KNOWN, {"type": "null"}]}})
-_GENERATED_VENTRICLES = _object(
+_KNOWN_RATIO = {"known_ratio": {"anyOf": [_FIGURE, {"type": "null"}]}}
+_GENERATED_VENTRICLES = _object({**_EFFECT, "effect_ratio": _FIGURE, "spread_ratio": _FIGURE, **_KNOWN_RATIO})
+
+# of a number, such as age, in place of a label: agreement of what a model predicts with what was asked or is true
+_AGREEMENT = dict.fromkeys(("correlation", "slope", "bias", "error"), _FIGURE)
+_RATIOS = dict.fromkeys(("correlation_ratio", "slope_ratio"), _FIGURE)
+_BAND = {"low": {"type": "number"}, "high": {"type": "number"}}
+_BIAS_BY_BAND = {"type": "array", "items": _object({**_BAND, "bias": _FIGURE})}
+_TREND = {
+    "slope": _FIGURE,
+    "spread": _FIGURE,
+    "bands": {"type": "array", "items": _object({**_BAND, "mean": _FIGURE, "spread": _FIGURE})},
+    **{name: _EFFECT[name] for name in ("adjusted_for", "images", "subjects")},
+}
+_COHORT_TREND = _object({"unit": _TEXT, **_TREND, "known": {"anyOf": [_KNOWN, {"type": "null"}]}})
+_GENERATED_TREND = _object({**_TREND, "slope_ratio": _FIGURE, "spread_ratio": _FIGURE, **_KNOWN_RATIO})
+_NUMBER_FIDELITY = _object(
     {
-        **_EFFECT,
-        "effect_ratio": _FIGURE,
-        "spread_ratio": _FIGURE,
-        "known_ratio": {"anyOf": [_FIGURE, {"type": "null"}]},
+        **_AGREEMENT,
+        **_RATIOS,
+        "bands": _BIAS_BY_BAND,
+        "by_plane": {"type": "object", "additionalProperties": _object({**_AGREEMENT, **_RATIOS})},
+        "extrapolated": _COUNT,
     }
 )
+_LABEL_FIDELITY = _object(dict.fromkeys(("auc", "auc_adjusted", "ratio", "ratio_adjusted"), _FIGURE))
+_LIKENESS = _object(
+    {
+        "n": _COUNT,
+        "n_real": _COUNT,
+        "frechet": _FIGURE,
+        "floor_frechet": _FIGURE,
+        "frechet_over_floor": _NUMBER,
+        "kernel": _FIGURE,
+        "floor_kernel": _FIGURE,
+    }
+)
+_REAL_LABEL = _object(
+    {
+        "auc": _FIGURE,
+        "auc_subject": _FIGURE,
+        "auc_adjusted": _FIGURE,
+        "ventricles": {"anyOf": [_COHORT_VENTRICLES, {"type": "null"}]},
+    }
+)
+_REAL_NUMBER = _object(
+    {
+        "agreement": _object({**_AGREEMENT, "bands": _BIAS_BY_BAND}),
+        "by_plane": {"type": "object", "additionalProperties": _object(_AGREEMENT)},
+        "ventricles": {"anyOf": [_COHORT_TREND, {"type": "null"}]},
+    }
+)
+_JUDGE = _object({"features": _COUNT, "epochs": _COUNT})
 _ROW = {
     "type": "object",
     "description": "one guidance scale",
@@ -55,19 +100,10 @@ _ROW = {
         "guidance": {"type": "number"},
         "main": {"type": "boolean"},
         "per_class": _COUNT,
-        "label": _object(dict.fromkeys(("auc", "auc_adjusted", "ratio", "ratio_adjusted"), _FIGURE)),
-        "likeness": _object(
-            {
-                "n": _COUNT,
-                "n_real": _COUNT,
-                "frechet": _FIGURE,
-                "floor_frechet": _FIGURE,
-                "frechet_over_floor": _NUMBER,
-                "kernel": _FIGURE,
-                "floor_kernel": _FIGURE,
-            }
-        ),
-        "ventricles": _GENERATED_VENTRICLES,
+        "label": {"anyOf": [_LABEL_FIDELITY, _NUMBER_FIDELITY]},
+        "likeness": _LIKENESS,
+        "likeness_by_plane": {"type": "object", "additionalProperties": _LIKENESS},
+        "ventricles": {"anyOf": [_GENERATED_VENTRICLES, _GENERATED_TREND]},
         "originality": _object(
             {"images": _COUNT, "generated": _NUMBER, "held_out": _NUMBER, "closer": _NUMBER, "near_copies": _COUNT}
         ),
@@ -102,7 +138,10 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         "settings": _object(
             {
                 "label": _TEXT,
-                "labels": {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2},
+                "labels": {
+                    "anyOf": [{"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2}, {"type": "null"}],
+                    "description": "null where the covariate is a number",
+                },
                 "guidance": {"type": "number"},
                 "guidances": {"type": "array", "items": {"type": "number"}},
                 "n_per_class": _COUNT,
@@ -115,16 +154,12 @@ METRICS_SCHEMA: dict[str, Any] = _object(
             }
         ),
         "software": {"type": "object", "additionalProperties": _TEXT},
-        "classifier": _object({"features": _COUNT, "epochs": _COUNT}),
-        "real": _object(
-            {
-                "auc": _FIGURE,
-                "auc_subject": _FIGURE,
-                "auc_adjusted": _FIGURE,
-                "ventricles": {"anyOf": [_COHORT_VENTRICLES, {"type": "null"}]},
-            }
-        ),
+        "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
         "generated": {"type": "array", "items": _ROW, "minItems": 1},
     },
     title="Figures of an evaluation",
 )
+# a label has a classifier; a number has a regressor and a unit
+METRICS_SCHEMA["properties"] |= {"classifier": _JUDGE, "regressor": _JUDGE}
+METRICS_SCHEMA["properties"]["settings"]["properties"]["unit"] = _TEXT
+METRICS_SCHEMA["oneOf"] = [{"required": ["classifier"]}, {"required": ["regressor"]}]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "agreement_words",
     "headline",
     "label_words",
     "likeness_words",
@@ -14,9 +15,12 @@ __all__ = [
     "main_row",
     "number",
     "originality_words",
+    "ratio_interval",
     "recommended",
     "shown_age",
+    "shown_band",
     "size_words",
+    "slope_words",
     "spread_words",
     "with_interval",
 ]
@@ -25,6 +29,8 @@ Figure = Mapping[str, float | None]
 Words = tuple[str, str]  # a sentence and a mark: "good", "warn" or "bad"
 FAITHFUL = (0.8, 1.2)
 SIZE = (0.65, 1.35)
+SLOPE = (0.8, 1.2)
+ALIKE = 0.9
 AGE_LIMIT = 89
 
 
@@ -46,6 +52,13 @@ def with_interval(figure: Figure | None, digits: int = 2) -> str:
     return f"{number(figure['value'], digits)} ({number(figure['low'], digits)} to {number(figure['high'], digits)})"
 
 
+def ratio_interval(figure: Figure) -> str:
+    """What stands below a ratio."""
+    if figure["low"] is None:
+        return "generated / real"
+    return f"generated / real, 95 % interval {number(figure['low'])} to {number(figure['high'])}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as in a sentence: "age, sex and slice"."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -54,6 +67,11 @@ def listed(names: Sequence[str]) -> str:
 def shown_age(age: float) -> str:
     """An age as it may be published: in whole years, and "90+" above 89."""
     return "90+" if age > AGE_LIMIT else f"{math.floor(age)}"
+
+
+def shown_band(low: float, high: float, name: str) -> str:
+    """A band as it may be published: ages above 89 are one band."""
+    return "90+" if name == "age" and low >= AGE_LIMIT else f"{low:g} to {high:g}"
 
 
 def main_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +96,32 @@ def label_words(ratio: Figure, ceiling: Figure, label: str) -> Words:
     if value < FAITHFUL[0]:
         return _unless_uncertain(ratio, f"Too weak: the {label} shows less than in real images.")
     return f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such).", "good"
+
+
+def agreement_words(ratio: Figure, ceiling: Figure, name: str) -> Words:
+    """Do the images show the number as real ones do?"""
+    value = ratio["value"]
+    if ceiling["low"] is not None and ceiling["low"] <= 0:
+        return f"Even real images do not show the {name} beyond chance here, so the ratio says little.", "warn"
+    if value is None:
+        return "Not determined.", "warn"
+    if value < ALIKE:
+        return _unless_uncertain(ratio, f"Too weak: the {name} shows less than in real images.")
+    if value > 2 - ALIKE + 0.1:
+        return _unless_uncertain(ratio, f"Clearer than in real images: people of one {name} are too alike.")
+    return f"Faithful: the {name} shows as clearly as in real images ({ALIKE:g} or more counts as such).", "good"
+
+
+def slope_words(ratio: Figure) -> Words:
+    """Does the number change the images by the right amount?"""
+    value = ratio["value"]
+    if value is None:
+        return "Not determined.", "warn"
+    if value > SLOPE[1]:
+        return _unless_uncertain(ratio, "Exaggerated: the change is larger than in real images by more than 20 %.")
+    if value < SLOPE[0]:
+        return _unless_uncertain(ratio, "Too small: the change is smaller than in real images by more than 20 %.")
+    return "Of the right size (within 20 % of real images).", "good"
 
 
 def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's") -> Words:
@@ -137,12 +181,11 @@ def _unless_uncertain(ratio: Figure, text: str) -> Words:
 
 
 def recommended(metrics: Mapping[str, Any]) -> float | None:
-    """The guidance whose effect, or without one whose label fidelity, is nearest to that of real images."""
+    """The guidance whose effect, or without one whose label fidelity or slope, is nearest to that of real images."""
     distances = {}
     for row in metrics["generated"]:
-        ratio = (
-            row["ventricles"]["effect_ratio"] if row.get("ventricles") else row["label"][f"ratio{headline(metrics)}"]
-        )
+        anatomy, label = row.get("ventricles") or {}, row["label"]
+        ratio = anatomy.get("effect_ratio") or label.get(f"ratio{headline(metrics)}") or label.get("slope_ratio")
         if ratio["value"] is not None and ratio["value"] > 0:
             distances[row["guidance"]] = abs(math.log(ratio["value"]))
     return min(distances, key=lambda scale: distances[scale]) if distances else None

@@ -1,0 +1,223 @@
+"""A number: does a brain generated "at 85" look 85 to a model that knows ages?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medgen.apps.evaluation.anatomy import KnownEffect
+from medgen.apps.evaluation.figures import figure_of, ratio_of
+from medgen.apps.evaluation.planes import chosen, plane_rows
+from medgen.apps.evaluation.question import Anatomy, Question, Reference
+from medgen.apps.evaluation.real import RealImages
+from medgen.covariates import Covariates, Range
+from medgen.metrics import FeatureRegressor, SubjectResampler, agreement, band_starts, number_trend
+from medgen.metrics.feature_model import FeatureModel
+
+__all__ = ["NumberAgreement"]
+
+Array = NDArray[np.float64]
+BAND = 10.0  # width of the bands that figures are given by, in the covariate's unit
+
+
+class NumberAgreement(Question):
+    """A continuous covariate, judged by a regressor; targets are its values.
+
+    Every profile is generated once, with all its own covariates, so that the numbers asked for are distributed as
+    those of held-out images.
+
+    Args:
+        covariates: as declared in training.
+        name: of the covariate.
+        judge: None makes a regressor.
+        settings: of the regressor that is made.
+    """
+
+    judged_by = "regressor"
+
+    def __init__(self, covariates: Covariates, name: str, judge: FeatureModel | None = None, **settings: Any) -> None:
+        super().__init__(covariates, name, judge or FeatureRegressor(**settings))
+        declared = covariates[name]
+        self.unit = declared.unit if isinstance(declared, Range) else ""
+
+    def settings(self) -> dict[str, Any]:
+        """The covariate and its unit."""
+        return {"label": self.name, "labels": None, "unit": self.unit}
+
+    def target(self, codes: Tensor) -> tuple[Tensor, Array]:
+        """Images whose number is known."""
+        kept = ~codes.isnan()
+        return kept, codes[kept].double().numpy()
+
+    def check(self, split: str, target: Array, subjects: list[str]) -> None:
+        """Expect three subjects and numbers that differ."""
+        count = len(set(subjects))
+        if count < 3 or np.ptp(target) < 1e-9:
+            raise ValueError(f"{split}: {count} subjects with a known {self.name}; expected three or more that differ")
+
+    def requests(self, profiles: RealImages) -> tuple[Tensor, Array]:
+        """The profiles as they are."""
+        return profiles.covariates.clone(), profiles.target.copy()
+
+    def stratum(self, target: float) -> str:
+        """One for all: numbers are resampled with their subjects."""
+        return "all"
+
+    def notices(self, real: dict[str, RealImages]) -> list[str]:
+        """Numbers outside the training range, and what was left out."""
+        train, test = real["train"], real["test"]
+        outside, notices = _outside(test.target, train.target), []
+        if outside.any():
+            count = len({s for s, out in zip(test.subjects, outside, strict=True) if out})
+            notices.append(
+                f"{count} held-out subjects lie outside the training range of {self.name}: images asked for there are "
+                "extrapolated."
+            )
+        if test.left_out:
+            notices.append(f"{test.left_out} held-out images of unknown {self.name} were left out.")
+        return notices
+
+    def reference(self, scores: Array, test: RealImages, train: RealImages, resampler: SubjectResampler) -> Reference:
+        """Predicted against true numbers of held-out images."""
+        return NumberReference(self, scores, test, train, resampler)
+
+    def anatomy(
+        self,
+        areas: Array,
+        real: RealImages,
+        resampler: SubjectResampler,
+        unit: str,
+        volumes: Array | None,
+        truth: dict[str, Any],
+    ) -> Anatomy:
+        """Change of area with the number, and spread among those of the same number."""
+        slope = truth.get("age_slope_ml_per_year") if self.name == "age" else None
+        return NumberAnatomy(self, areas, real, resampler, unit, volumes, slope)
+
+
+class NumberReference(Reference):
+    """Predicted against true numbers of held-out real images: all, by plane, and subject by subject."""
+
+    def __init__(
+        self,
+        question: NumberAgreement,
+        scores: Array,
+        real: RealImages,
+        train: RealImages,
+        resampler: SubjectResampler,
+    ) -> None:
+        self.question, self.resampler, self.trained = question, resampler, train.target
+        self.bands = band_starts(real.target, BAND)
+        self.values = self._agreement(scores, real.target, real.subjects)
+        self.by_plane = {
+            plane: self._agreement(scores[rows], real.target[rows], chosen(real.subjects, rows))
+            for plane, rows in plane_rows(question.covariates, real.covariates).items()
+        }
+
+    def _agreement(self, scores: Array, target: Array, subjects: list[str]) -> dict[str, Array]:
+        weights = np.concatenate([np.ones((1, len(scores))), self.resampler.weights(subjects)])
+        return agreement(target, scores, weights, self.bands, BAND)
+
+    def figures(self) -> dict[str, Any]:
+        """ "correlation", "slope", "bias", "error", "bands", and "by_plane"."""
+        by_plane = {plane: _figures(values) for plane, values in self.by_plane.items()}
+        return {"agreement": _figures(self.values) | {"bands": self._bands(self.values)}, "by_plane": by_plane}
+
+    def _bands(self, values: dict[str, Array]) -> list[dict[str, Any]]:
+        return [
+            {"low": start, "high": start + BAND, "bias": figure_of(values[f"bias:{start:g}"])} for start in self.bands
+        ]
+
+    def compare(self, scores: Array, generated: Any) -> dict[str, Any]:
+        """The same of generated images, with "correlation_ratio" and "slope_ratio", and how many were extrapolated."""
+        values = self._agreement(scores, generated.target, generated.subjects)
+        by_plane = {}
+        for plane, rows in plane_rows(self.question.covariates, generated.covariates).items():
+            if plane in self.by_plane:
+                found = self._agreement(scores[rows], generated.target[rows], chosen(generated.subjects, rows))
+                by_plane[plane] = _figures(found) | _ratios(found, self.by_plane[plane])
+        return (
+            _figures(values)
+            | {"bands": self._bands(values)}
+            | _ratios(values, self.values)
+            | {"by_plane": by_plane, "extrapolated": int(_outside(generated.target, self.trained).sum())}
+        )
+
+
+class NumberAnatomy(Anatomy):
+    """Ventricle area along the number, its spread among people of the same number, and the truth where it is known."""
+
+    def __init__(
+        self,
+        question: NumberAgreement,
+        areas: Array,
+        real: RealImages,
+        resampler: SubjectResampler,
+        unit: str,
+        volumes: Array | None,
+        slope_ml: float | None,
+    ) -> None:
+        self.question, self.resampler, self.unit = question, resampler, unit
+        self.bands = band_starts(real.target, BAND)
+        self.images, self.subjects = len(areas), len(set(real.subjects))
+        self.values, self.adjusted_for = self._trend(areas, real)
+        self.known = None
+        if volumes is not None and slope_ml:
+            columns = question.columns(real.covariates)
+            self.known = KnownEffect(areas, volumes, columns, real.subjects, float(slope_ml), resampler)
+
+    def _trend(self, areas: Array, images: Any) -> tuple[dict[str, Array], list[str]]:
+        columns = self.question.columns(images.covariates)
+        known = {name: column for name, column in columns.items() if np.isfinite(column).all() and np.ptp(column) > 0}
+        place = known.pop("slice", None)
+        weights = np.concatenate([np.ones((1, len(areas))), self.resampler.weights(images.subjects)])
+        found = number_trend(areas, images.target, place, list(known.values()), weights, self.bands, BAND)
+        return found, [*known, *(["slice"] if place is not None else [])]
+
+    def _figures(self, values: dict[str, Array]) -> dict[str, Any]:
+        bands = [
+            {
+                "low": start,
+                "high": start + BAND,
+                "mean": figure_of(values[f"mean:{start:g}"]),
+                "spread": figure_of(values[f"spread:{start:g}"]),
+            }
+            for start in self.bands
+        ]
+        return {"slope": figure_of(values["slope"]), "spread": figure_of(values["spread"]), "bands": bands}
+
+    def figures(self) -> dict[str, Any]:
+        """Slope and spread of the cohort, by band, and the known slope."""
+        counts = {"adjusted_for": self.adjusted_for, "images": self.images, "subjects": self.subjects}
+        known = self.known.figures() if self.known else None
+        return {"unit": self.unit} | self._figures(self.values) | counts | {"known": known}
+
+    def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
+        """The same of generated images, with ratios."""
+        values, adjusted_for = self._trend(areas, generated)
+        counts = {"adjusted_for": adjusted_for, "images": len(areas), "subjects": len(set(generated.subjects))}
+        return (
+            self._figures(values)
+            | counts
+            | {
+                "slope_ratio": ratio_of(values["slope"], self.values["slope"]),
+                "spread_ratio": ratio_of(values["spread"], self.values["spread"]),
+                "known_ratio": ratio_of(values["slope"], self.known.values) if self.known else None,
+            }
+        )
+
+
+def _figures(values: dict[str, Array]) -> dict[str, Any]:
+    return {name: figure_of(values[name]) for name in ("correlation", "slope", "bias", "error")}
+
+
+def _ratios(values: dict[str, Array], real: dict[str, Array]) -> dict[str, Any]:
+    return {f"{name}_ratio": ratio_of(values[name], real[name]) for name in ("correlation", "slope")}
+
+
+def _outside(numbers: Array, trained: Array) -> NDArray[np.bool_]:
+    outside: NDArray[np.bool_] = (numbers < trained.min()) | (numbers > trained.max())
+    return outside
