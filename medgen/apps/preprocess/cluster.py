@@ -19,6 +19,7 @@ __all__ = ["available_workers", "dask_setup", "run_jobs"]
 logger = logging.getLogger("medgen.preprocess")
 Job = TypeVar("Job")
 
+_MISSING = 'processes need Dask: pip install "medgen[preprocess]", or --workers 0 ({})'
 CONNECT_SECONDS = 20
 WORKER_GIB = 2.5  # what one worker may need: the pipeline stays below 2 GiB
 # A worker never pauses: nothing that it could forget or write to disk would free memory, so it would wait for ever.
@@ -70,9 +71,7 @@ def run_jobs(
         return
     if not jobs:
         return
-    distributed, _ = optional_import(
-        "distributed", descriptor='processes need Dask: pip install "medgen[preprocess]", or --workers 0 ({})'
-    )
+    distributed, _ = optional_import("distributed", descriptor=_MISSING)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
         if scheduler is None:
@@ -86,7 +85,7 @@ def run_jobs(
 
 def available_workers() -> int:
     """Return how many workers fit this machine: its processors, and its memory at 2.5 GiB each."""
-    system, _ = optional_import("distributed.system")
+    system, _ = optional_import("distributed.system", descriptor=_MISSING)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(processors, int(system.MEMORY_LIMIT / 2**30 / WORKER_GIB)))
 
@@ -158,6 +157,8 @@ def _external(distributed: Any, scheduler: str, output_dir: str | os.PathLike[st
             if not sees:
                 raise ValueError(f"scheduler: worker {address} sees no folder {output_dir}; all must share it")
         yield client
+    except OSError as error:
+        raise ConnectionError(f"scheduler: lost {scheduler} ({error}); the same command goes on") from error
     finally:
         client.close()
 
@@ -208,7 +209,7 @@ def _parallel(
         elif future.status == "error":
             result = _failure(future.exception(), distributed)
         else:
-            raise ConnectionError("the Dask scheduler was lost; the same command goes on with the scans left")
+            raise ConnectionError(f"a scan was {future.status}")
         future.release()  # else it is computed again when its worker dies later
         yield job, result
         hand_out()
@@ -218,7 +219,7 @@ def _failure(error: BaseException, distributed: Any) -> dict[str, Any] | None:
     if isinstance(error, distributed.KilledWorker):
         return None
     if type(error).__name__ == "NoValidWorkerError":
-        raise ConnectionError("no worker is left, and none comes back; the same command goes on with the scans left")
+        raise ConnectionError("no worker is left, and none comes back; the same command goes on")
     return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -148,7 +148,7 @@ def _gallery(folder: Path, scans: Sequence[Finished]) -> str:
             [f"r = {number(scan.measured['similarity'], 3)}"] if scan.measured.get("similarity") is not None else []
         )
         facts += [f"{scan.measured['brain_ml']:.0f} ml"] if scan.measured.get("brain_ml") is not None else []
-        figures.append(page.figure((folder / scan.place.picture).read_bytes(), ", ".join([*facts, *scan.flags])))
+        figures.append(page.figure((folder / scan.place.picture).read_bytes(), ", ".join(facts)))
     return page.gallery(figures)
 
 

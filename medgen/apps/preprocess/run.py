@@ -159,6 +159,10 @@ class Preprocess:
                         bar.set_postfix(failed=failed, refresh=False)
                         logger.warning("%s failed: %s", job.place.name, result["error"])
                     bar.update()
+        except (ConnectionError, ValueError, ImportError) as error:
+            if on_command_line():
+                raise user_error(error) from None
+            raise
         except KeyboardInterrupt:
             logger.warning(
                 "stopped: %d of %d scans are finished; the same command goes on", skipped + done - failed, len(results)
