@@ -25,12 +25,13 @@ from pydicom.uid import (
 
 from medgen.data.guard import ImageFileError, image_cap, open_regular
 
-__all__ = ["PixelElement", "dicom_files", "is_dicom", "quiet_pydicom", "read_header", "read_with_pixels"]
+__all__ = ["PixelElement", "dicom_files", "is_dicom", "named_dicom", "quiet_pydicom", "read_header", "read_with_pixels"]
 
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV")
 _FIRST_VRS = (b"UL", b"CS", b"UI", b"DA", b"TM", b"SH", b"LO", b"OB")
 _UNDEFINED = 0xFFFFFFFF
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 _LARGEST_INFLATED = 256 << 20
 _LARGE_READ = 1 << 16
 
@@ -126,8 +127,23 @@ def _looks_like_dicom(head: bytes) -> bool:
     return False
 
 
+def named_dicom(path: PathLike) -> bool:
+    """Say whether a file's name says that it is DICOM; an empty one is damaged then, and not another kind of file.
+
+    Names that start with a point are of what some systems keep beside a file.
+
+    Example:
+        >>> named_dicom("scan/0001.dcm"), named_dicom("scan/._0001.dcm"), named_dicom("scan/notes.txt")
+        (True, False, False)
+    """
+    name = os.path.basename(path).lower()
+    return name.endswith(_SUFFIXES) and not name.startswith(".")
+
+
 def dicom_files(path: PathLike) -> list[str]:
     """Return the DICOM files at a path, sorted: the file itself, or all in a folder and below it.
+
+    Those in a folder that are named so and are none are returned too: whoever reads them says what is wrong.
 
     Raises:
         ImageFileError: there is no such path, or no DICOM file there.
@@ -137,12 +153,11 @@ def dicom_files(path: PathLike) -> list[str]:
             open_regular(path).close()  # a missing or irregular file says so itself
             raise ImageFileError(path, "is no DICOM file")
         return [os.fspath(path)]
-    found = sorted(
-        file for folder, _, names in os.walk(path) for name in names if is_dicom(file := os.path.join(folder, name))
-    )
-    if not found:
+    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    found = {file: is_dicom(file) for file in files}
+    if not any(found.values()):
         raise ImageFileError(path, "holds no DICOM file")
-    return found
+    return [file for file, dicom in found.items() if dicom or named_dicom(file)]
 
 
 def read_header(path: PathLike, tags: Sequence[Any]) -> tuple[Dataset, PixelElement | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from medgen.data.guard import ImageFileError
 from medgen.dicom.files import PixelElement, quiet_pydicom, read_header
@@ -146,9 +147,18 @@ def read_frames(path: str | os.PathLike[str], key: bytes | None = None) -> Image
     with quiet_pydicom():
         dataset, element = read_header(path, FRAME_TAGS)
         try:
-            return _image(os.fspath(path), dataset, element, key)
+            image = _image(os.fspath(path), dataset, element, key)
+            if not (image.series or image.frames) and _cut_short(dataset):
+                raise ImageFileError(path, "its DICOM header ends before it says what the file is of: truncated")
+            return image
         except RecursionError as error:
             raise ImageFileError(path, "its DICOM header is nested too deeply") from error
+
+
+def _cut_short(dataset: Dataset) -> bool:
+    """Whether a file without pixels and without a series should have had them: not a DICOMDIR, not a colour palette."""
+    kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    return getattr(dataset, "preamble", None) is not None and (not kind or "Image Storage" in UID(kind).name)
 
 
 def _image(path: str, dataset: Dataset, element: PixelElement | None, key: bytes | None) -> Image:

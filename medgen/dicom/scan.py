@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from medgen.data.guard import ImageFileError
-from medgen.dicom.files import is_dicom
+from medgen.dicom.files import is_dicom, named_dicom
 from medgen.dicom.frames import Image, read_frames
 from medgen.dicom.keys import secret_key
 from medgen.dicom.series import SeriesInfo, describe, patient_of
@@ -112,6 +112,10 @@ def scan_dicom(
     groups = group_series(images)
     visits = _visits(images)
     series = [describe(group, visits[patient_of(group[0]), group[0].study], key) for group in groups]
+    for info in series:
+        folders = {os.path.dirname(file) for file in info.files}
+        if count := sum(os.path.dirname(path) in folders for path in broken):
+            info.notes.append(f"{count} file(s) beside it cannot be read: slices may be missing")
     series.sort(key=lambda s: (s.patient_key, s.visit, s.study_key, s.number, s.uid))
     return SeriesTable(series, found.count(None), broken)
 
@@ -124,7 +128,7 @@ def _files(root: str | os.PathLike[str]) -> list[str]:
 
 def _try_to_read(path: str, key: bytes) -> Image | str | None:
     """Return the header, or why it cannot be read, or None for what is no DICOM file."""
-    if not is_dicom(path):
+    if not is_dicom(path) and not named_dicom(path):
         return None
     try:
         image = read_frames(path, key)

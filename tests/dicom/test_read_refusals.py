@@ -233,3 +233,23 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
         read_series(tmp_path)
     with pytest.raises(CohortError, match=r"gone: no such folder"):
         scan_dicom(tmp_path / "gone", progress=False, key=KEY)
+
+
+@pytest.mark.parametrize("length", [0, 100, 132, 300])
+@pytest.mark.parametrize("which", [0, 3, -1])
+def test_a_file_that_lost_its_header_is_named_wherever_its_slice_lay(tmp_path: Path, which: int, length: int) -> None:
+    path = write_series(tmp_path, picture((6, 5, 4)))[which]
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CohortError, match=path.name):
+        read_series(tmp_path, key=KEY)
+    table = scan_dicom(tmp_path, progress=False, key=KEY)
+    assert list(table.broken) == [str(path)]
+    assert "1 file(s) beside it cannot be read: slices may be missing" in table[0].notes
+
+
+def test_what_some_systems_keep_beside_a_file_is_passed_over(tmp_path: Path) -> None:
+    write_series(tmp_path, picture())
+    (tmp_path / "._0001.dcm").write_bytes(b"\0\5\x16\7" + bytes(100))
+    (tmp_path / "notes.txt").touch()
+    assert read_series(tmp_path, key=KEY).ndim == 4
+    assert scan_dicom(tmp_path, progress=False, key=KEY).other_files == 2
