@@ -28,7 +28,7 @@ from medgen.dicom.keys import keyed_name, secret_key
 from medgen.dicom.uids import keyed_uid
 from medgen.dicom.verify import SYNTHETIC_DATA, elements, says_synthetic, synthesizing_items
 
-__all__ = ["DEIDENTIFICATION", "DUMMIES", "deidentify", "mapped_uid"]
+__all__ = ["DEIDENTIFICATION", "DUMMIES", "check_unnamed", "deidentify", "mapped_uid"]
 
 logger = logging.getLogger("medgen.dicom")
 _EDITION = "dicomfields_2026c"
@@ -92,10 +92,11 @@ def deidentify(dataset: Dataset, key: bytes | None = None) -> Dataset:
     cleaned = Dataset()
     cleaned.update(copy.deepcopy(dataset))
     _clean(cleaned, key)
-    _remove_repeated(cleaned, _identity(dataset))
+    identity = _identity(dataset)
+    _remove_repeated(cleaned, identity)
     _name(cleaned, dataset, key)
     if says_synthetic(dataset):
-        _restore_marks(cleaned, dataset)
+        _restore_marks(cleaned, dataset, identity - {"synthetic"})
     cleaned.PatientIdentityRemoved = "YES"
     cleaned.DeidentificationMethod = [
         "PS3.15 E.1 Basic Application Level Confidentiality Profile",
@@ -190,7 +191,7 @@ def _remove_repeated(dataset: Dataset, identity: Iterable[str]) -> None:
     words = sorted(identity)
     if not words:
         return
-    pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, words))})(?![A-Za-z0-9])", re.IGNORECASE)
+    pattern = _any_of(words)
     for element in list(dataset):
         if element.VR == "SQ":
             for item in element.value or ():
@@ -198,6 +199,21 @@ def _remove_repeated(dataset: Dataset, identity: Iterable[str]) -> None:
         elif element.VR in _TEXT and not element.is_empty and pattern.search(_text(element)):
             logger.warning("%s %s repeated part of the patient's identity and was emptied", element.name, element.tag)
             element.value = ""
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, words))})(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+def check_unnamed(argument: str, text: str, sources: Iterable[Dataset]) -> None:
+    """Check that a text does not repeat part of a name, an ID, a date or a UID of the sources.
+
+    Raises:
+        ValueError: naming the argument, and not what was found.
+    """
+    words = set().union(*map(_identity, sources))
+    if words and _any_of(sorted(words)).search(text):
+        raise ValueError(f"{argument}: repeats part of the patient's identity, which is to be removed")
 
 
 def _text(element: DataElement) -> str:
@@ -214,7 +230,7 @@ def _name(cleaned: Dataset, original: Dataset, key: bytes) -> None:
     cleaned.setdefault("PatientSex", "")
 
 
-def _restore_marks(cleaned: Dataset, original: Dataset) -> None:
+def _restore_marks(cleaned: Dataset, original: Dataset, identity: Iterable[str]) -> None:
     """Put back by what a generated image says so, as far as the profile took it."""
     cleaned[SYNTHETIC_DATA] = copy.deepcopy(original[SYNTHETIC_DATA])
     cleaned.SeriesDescription = "SYNTHETIC"
@@ -227,6 +243,7 @@ def _restore_marks(cleaned: Dataset, original: Dataset) -> None:
             for keyword in _EQUIPMENT:
                 if keyword in item:
                     kept[keyword] = copy.deepcopy(item[keyword])
+            _remove_repeated(kept, identity)
             restored.append(kept)
     if restored:
         cleaned.ContributingEquipmentSequence = restored

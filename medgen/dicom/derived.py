@@ -20,7 +20,7 @@ from pydicom.valuerep import validate_value
 
 from medgen import __version__
 from medgen.dicom.attributes import code
-from medgen.dicom.deidentify import DEIDENTIFICATION, deidentify, mapped_uid
+from medgen.dicom.deidentify import DEIDENTIFICATION, check_unnamed, deidentify, mapped_uid
 from medgen.dicom.files import dicom_files, quiet_pydicom, read_header
 from medgen.dicom.instances import mr_instances, write_instances
 from medgen.dicom.keys import secret_key
@@ -126,6 +126,8 @@ def derived_instances(
     key = secret_key() if deidentified and key is None else key
     header = _kept(sources[0], (*_PATIENT, *_STUDY, *_SERIES))
     if deidentified:
+        for argument, text in (("description", description), ("generation", str(dict(generation or {})))):
+            check_unnamed(argument, text, [header])
         header = deidentify(header, key)
     if not same_space:
         header.pop("FrameOfReferenceUID", None)

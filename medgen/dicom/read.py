@@ -88,7 +88,8 @@ def _one_series(place: str, images: list[Image], series_uid: str | None) -> list
             raise ImageFileError(place, f"holds no series {series_uid!r}; found {len(groups)}: {known}")
         groups = chosen
     if len(groups) > 1:
-        listed = "; ".join(f"{g[0].series} ({g[0].facts['description']!r}, {len(g)} files)" for g in groups[:5])
+        # by number and not by description, in which names of patients are met
+        listed = "; ".join(f"{g[0].series} (number {g[0].facts['number'] or '?'}, {len(g)} files)" for g in groups[:5])
         more = " ..." if len(groups) > 5 else ""
         raise ImageFileError(place, f"holds {len(groups)} series, expected one, or series_uid: {listed}{more}")
     return groups[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medgen import __version__
-from medgen.dicom.deidentify import DEIDENTIFICATION, DUMMIES, deidentify
+from medgen.dicom.deidentify import DEIDENTIFICATION, DUMMIES, check_unnamed, deidentify
 from medgen.dicom.derived import Source, read_sources
 from medgen.dicom.files import quiet_pydicom
 from medgen.dicom.instances import write_instances
@@ -116,6 +116,8 @@ def segmentation_instance(
         raise ValueError("source: some of its images are synthetic and some are not, expected one kind")
     deidentified = deidentified and not all(map(of_nobody, sources))
     if deidentified:
+        check_unnamed("description", description, sources)
+        check_unnamed("segments", str(list(segments.values())), sources)
         sources = [deidentify(dataset, key) for dataset in sources]
     for dataset in sources:
         _complete(dataset)

@@ -154,3 +154,15 @@ def test_values_of_a_wrong_form_are_not_quoted_in_warnings(recwarn, caplog):
     told = caplog.text + "".join(str(warning.message) for warning in recwarn)
     assert "March" not in told
     assert "0099471" not in told
+
+
+def test_a_mark_that_repeats_the_identity_is_emptied():
+    original = instances(1)[0]
+    original.add_new(0x0008001C, "CS", "YES")
+    original.ContributingEquipmentSequence = synthetic_instances(np.zeros((96, 96, 1)), np.eye(4))[
+        0
+    ].ContributingEquipmentSequence
+    original.ContributingEquipmentSequence[0].ContributionDescription = "model for Janette, HOSP-0099471"
+    after = encoded(deidentify(original, KEY)).lower()
+    assert b"janette" not in after
+    assert b"0099471" not in after

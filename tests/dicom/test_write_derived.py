@@ -145,3 +145,10 @@ def test_how_the_patient_lay_is_not_invented():
     for dataset in sources:
         del dataset.PatientPosition
     assert derived_instances(IMAGE, AFFINE, sources, key=KEY)[0].PatientPosition == ""
+
+
+@pytest.mark.parametrize("given", [{"description": "of janette"}, {"generation": {"network": "HOSP-0099471"}}])
+def test_text_that_names_the_patient_is_refused_and_not_repeated(given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))}: repeats part of the patient's identity, which"):
+        derived_instances(IMAGE, AFFINE, instances(), key=KEY, **given)
+    assert derived_instances(IMAGE, AFFINE, instances(), deidentified=False, **given)

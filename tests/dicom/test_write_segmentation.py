@@ -102,3 +102,9 @@ def test_sources_without_a_place_are_named():
     del sources[1].ImagePositionPatient
     with pytest.raises(ValueError, match="found an image without ImagePositionPatient, expected one slice each"):
         segmentation_instance(labels((20, 24, 4)), AFFINE, sources, SEGMENTS, key=KEY)
+
+
+@pytest.mark.parametrize(("segments", "description"), [({1: "Head of Janette"}, ""), ({1: "Head"}, "HOSP-0099471")])
+def test_text_that_names_the_patient_is_refused(segments, description):
+    with pytest.raises(ValueError, match="repeats part of the patient's identity"):
+        segmentation_instance(np.ones((20, 24, 4)), AFFINE, instances(), segments, key=KEY, description=description)
