@@ -91,6 +91,7 @@ class FitToSize(InvertibleTransform):
 
     def inverse(self, image: MetaTensor) -> MetaTensor:
         """Resize back to the size and affine from before."""
+        image = with_array(image, image.as_tensor())  # the caller's keeps its trace
         trace = self.pop_transform(image)
         extra, shape = trace[TraceKeys.EXTRA_INFO], np.asarray([int(n) for n in trace[TraceKeys.ORIG_SIZE]])
         return self._resized(image, 1.0 / np.asarray(extra["step"]), shape, np.asarray(extra["native_affine"]))

@@ -93,6 +93,7 @@ class NormalizeIntensityByTissue(InvertibleTransform):
 
     def inverse(self, image: MetaTensor) -> MetaTensor:
         """Return the intensities that were, where nothing was cut."""
+        image = with_array(image, image.as_tensor())  # the caller's keeps its trace
         extra = self.pop_transform(image)[TraceKeys.EXTRA_INFO]
         shape = (-1,) + (1,) * (image.ndim - 1)
         centre, scale = (torch.as_tensor(extra[key]).float().reshape(shape) for key in ("centre", "scale"))

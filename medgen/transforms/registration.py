@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils.enums import TraceKeys
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from medgen.data.templates import BrainTemplate, open_template
 from medgen.spelling import one_of
 from medgen.transforms.alignment import align, nearest_rigid
 from medgen.transforms.resampling import INTERPOLATIONS, carry
-from medgen.transforms.volumes import Affine, affine_of, as_volume, with_array
+from medgen.transforms.volumes import Affine, affine_of, as_volume, spacing_of, with_array
 
 __all__ = ["RegisterToTemplate", "RegisterToTemplated"]
 
 MODES = ("rigid", "affine")
 FAILURES = ("flag", "error")
+SIMILARITY_MM = 2.0  # voxels on which the similarity is measured
 DETERMINANTS = (0.9, 2.2)  # template volume / native volume of an adult's brain; beyond, the fit went wrong
 
 
@@ -35,7 +39,9 @@ class RegisterToTemplate(InvertibleTransform):
     - ``brain_affine``: the same of the affine fit, in rigid mode too;
     - ``determinant``: of ``brain_affine``: template volume / native volume. A volume measured on the template's grid
       after ``affine`` is divided by it to get native ml; after ``rigid`` volumes are native already;
-    - ``similarity``: Pearson's correlation of image and template in the template's brain, in [-1, 1], at 2 mm;
+    - ``similarity``: Pearson's correlation of image and template in the template's brain, in [-1, 1], both smoothed
+      by 3 mm and divided by the mean of 20 mm around. Heads that lie right have 0.7 or more (measured on 7 T1 of young
+      and old), heads a centimetre off 0.6 or less;
     - ``registration_problem``: "" or what is implausible about the fit;
     - ``in_template_space``: whether the voxels are on the template's grid (False with ``resample=False``).
 
@@ -62,7 +68,7 @@ class RegisterToTemplate(InvertibleTransform):
         spacing: float | None = 1.0,
         resample: bool = True,
         interpolation: str = "cubic",
-        min_similarity: float = 0.25,
+        min_similarity: float = 0.55,
         on_failure: str = "flag",
     ) -> None:
         if spacing is not None and not spacing > 0.0:
@@ -92,6 +98,7 @@ class RegisterToTemplate(InvertibleTransform):
         """Find the registration of an image, without changing it; returns the entries of ``meta`` named above."""
         template = open_template(self.template)
         volume = as_volume(image, "RegisterToTemplate", dims=(template.spatial_dims,))
+        _check_plane(volume)
         brain_affine = align(volume, template)
         similarity = _similarity(volume, brain_affine, template)
         determinant = float(np.linalg.det(brain_affine))
@@ -131,9 +138,10 @@ class RegisterToTemplate(InvertibleTransform):
 
     def inverse(self, image: MetaTensor) -> MetaTensor:
         """Bring an image from the template's grid back to its native one, with the interpolation of the way there."""
+        image = with_array(image, image.as_tensor())  # the caller's keeps its trace
         trace = self.pop_transform(image)
         extra = trace[TraceKeys.EXTRA_INFO]
-        result = image.clone()
+        result = image
         if extra["resampled"]:
             to_template = np.asarray(image.meta["template_affine"])
             native, size = np.asarray(extra["native_affine"]), trace[TraceKeys.ORIG_SIZE]
@@ -153,15 +161,41 @@ class RegisterToTemplate(InvertibleTransform):
         return "; ".join(problems)
 
 
+def _check_plane(volume: MetaTensor) -> None:
+    """Refuse a plane that does not lie in the world's x and y: there is no telling where its template is."""
+    if volume.ndim == 3:
+        seen = abs(float(np.linalg.det(affine_of(volume)[:2, :2])))
+        if not seen > 0.5 * float(np.prod(spacing_of(volume))):
+            raise ValueError(
+                "RegisterToTemplate: the plane's affine does not lie in x and y; register the volume, then cut slices"
+            )
+
+
 def _similarity(volume: MetaTensor, brain_affine: Affine, template: BrainTemplate) -> float:
-    """Return Pearson's correlation with the template in the template's brain, at 2 mm; 0 for a constant image."""
-    coarse = template.regrid(2.0)
+    """Return the correlation with the template in the template's brain; 0 for a constant image."""
+    coarse = template.regrid(SIMILARITY_MM)
     to_native = np.asarray(np.linalg.inv(brain_affine), dtype=np.float64)
     size, grid = coarse.image.shape[1:], affine_of(coarse.image)
-    values = carry(volume.as_tensor()[:1], affine_of(volume), to_native, size, grid, "linear")
-    inside = coarse.mask.numpy() > 0
-    found, expected = values.numpy()[inside], coarse.image.numpy()[inside]
+    values = carry(volume.as_tensor()[:1], affine_of(volume), to_native, size, grid, "linear")[0].numpy()
+    mask = coarse.mask.numpy()[0] > 0
+    found, expected = _even(values, mask), _reference(coarse)
     return float(np.corrcoef(found, expected)[0, 1]) if np.ptp(found) > 0 else 0.0
+
+
+@functools.lru_cache(maxsize=2)
+def _reference(coarse: BrainTemplate) -> NDArray[np.float32]:
+    """Return the template's side of the correlation, (N,)."""
+    return _even(coarse.image.numpy()[0], coarse.mask.numpy()[0] > 0)
+
+
+def _even(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the intensities in the mask, (N,), smoothed by 3 mm and relative to the mean of 20 mm around."""
+    for width, divide in ((3.0, False), (20.0, True)):
+        sigma = width / SIMILARITY_MM
+        weight = np.maximum(ndimage.gaussian_filter(mask.astype(np.float32), sigma), 1e-3)
+        smooth = ndimage.gaussian_filter(np.where(mask, values, 0.0), sigma) / weight
+        values = values / np.maximum(smooth, 1e-3 * max(float(smooth.max()), 1e-6)) if divide else smooth
+    return np.asarray(values[mask], dtype=np.float32)
 
 
 class RegisterToTemplated(MapTransform, InvertibleTransform):
@@ -187,7 +221,7 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         spacing: float | None = 1.0,
         resample: bool = True,
         interpolation: str | Sequence[str] = "cubic",
-        min_similarity: float = 0.25,
+        min_similarity: float = 0.55,
         on_failure: str = "flag",
         allow_missing_keys: bool = False,
     ) -> None:

@@ -115,6 +115,7 @@ class ExtractSlices(InvertibleTransform):
 
     def inverse(self, image: MetaTensor) -> MetaTensor:
         """Put the slices back into a volume of the original grid, 0 where there was none."""
+        image = with_array(image, image.as_tensor())  # the caller's keeps its trace
         trace = self.pop_transform(image)
         extra, size = trace[TraceKeys.EXTRA_INFO], [int(n) for n in trace[TraceKeys.ORIG_SIZE]]
         to_voxel = np.asarray(extra["to_voxel"])
