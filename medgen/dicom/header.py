@@ -10,8 +10,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from medgen.dicom.keys import keyed_name
+from medgen.dicom.verify import made_of_nobody
 
-__all__ = ["HEADER_KEYS", "HEADER_TAGS", "allowed_header", "first", "numbers", "text"]
+__all__ = ["HEADER_KEYS", "HEADER_TAGS", "SYNTHETIC", "allowed_header", "first", "numbers", "text"]
 
 HEADER_KEYS: dict[str, type] = {
     "age": float,  # years
@@ -24,6 +25,7 @@ HEADER_KEYS: dict[str, type] = {
     "inversion_time": float,  # ms
     "site": str,
 }
+SYNTHETIC = "synthetic"  # beside these: no covariate, but by what the writers know whether there is a patient
 HEADER_TAGS = (
     "PatientAge",
     "PatientBirthDate",
@@ -40,6 +42,11 @@ HEADER_TAGS = (
     "InversionTime",
     "ClinicalTrialSiteID",
     "InstitutionName",
+    "SyntheticData",
+    "SourceImageSequence",
+    "PatientIdentityRemoved",
+    "PatientName",
+    "PatientID",
 )
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
@@ -87,7 +94,8 @@ def allowed_header(dataset: Dataset, groups: Iterable[Dataset] = (), key: bytes 
 
     ``age`` is Patient's Age in years, or whole years from birth to the study; above 120 it is unknown. ``site`` is the
     Clinical Trial Site ID where that is a code, else a keyed name made of it or of the Institution Name, so that sites
-    can be told apart and not be named; it is unknown where no key can be kept.
+    can be told apart and not be named; it is unknown where no key can be kept. One more field, ``synthetic``, says
+    whether the image is of nobody (:func:`medgen.dicom.verify.made_of_nobody`).
 
     Args:
         dataset: header of an image.
@@ -113,6 +121,7 @@ def allowed_header(dataset: Dataset, groups: Iterable[Dataset] = (), key: bytes 
         "model": text(dataset, "ManufacturerModelName")[:64],
         **times,
         "site": _site(dataset, key),
+        SYNTHETIC: _synthetic(dataset),
     }
 
 
@@ -143,6 +152,13 @@ def _tesla(value: float) -> float:
     if value > _STRONGEST_TESLA:
         value /= 10_000.0
     return value if 0 < value <= _STRONGEST_TESLA else math.nan
+
+
+def _synthetic(dataset: Dataset) -> bool:
+    try:
+        return made_of_nobody(dataset)
+    except Exception:  # as in `text`
+        return False
 
 
 def _site(dataset: Dataset, key: bytes | None) -> str:

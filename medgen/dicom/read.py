@@ -18,6 +18,7 @@ from medgen.data.guard import ImageFileError, check_affine, check_allocation
 from medgen.dicom.files import dicom_files, quiet_pydicom, read_with_pixels
 from medgen.dicom.frames import Image
 from medgen.dicom.geometry import Stack
+from medgen.dicom.header import SYNTHETIC
 from medgen.dicom.pixels import PIXEL_TAGS, decode
 from medgen.dicom.scan import group_series, read_images
 from medgen.dicom.series import assess
@@ -47,7 +48,7 @@ def read_series(
     Returns:
         float32 (1, X, Y, Z), axes nearest to right, anterior, superior; ``affine`` from voxels to RAS mm. Of the header
         only the allowlist is kept, as ``meta["dicom"]`` (:data:`medgen.dicom.header.HEADER_KEYS`, all keys always
-        there: NaN or "" for what is missing).
+        there: NaN or "" for what is missing), and ``synthetic``, whether the image says that it is of nobody.
 
     Raises:
         ImageFileError: naming the file or folder, and why it is not one volume: a truncated file, a gap, duplicates,
@@ -75,7 +76,8 @@ def read_series(
     by_path = {image.path: image for image in images}
     volume, affine = _volume(place, found.stack, by_path)
     first = by_path[found.stack.frames[0].path]
-    meta: dict[str, Any] = {MetaKeys.SPACE: SpaceKeys.RAS, HEADER_META: dict(first.header)}
+    header = {**first.header, SYNTHETIC: all(image.header[SYNTHETIC] for image in images)}
+    meta: dict[str, Any] = {MetaKeys.SPACE: SpaceKeys.RAS, HEADER_META: header}
     return MetaTensor(torch.from_numpy(volume)[None], affine=torch.from_numpy(affine), meta=meta)
 
 

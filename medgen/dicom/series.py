@@ -58,7 +58,8 @@ class SeriesInfo:
         files: paths.
         problems: why :func:`medgen.dicom.read_series` refuses it; empty when nothing is known to be wrong.
         notes: what a user may want to know.
-        header: the allowlisted fields, :data:`medgen.dicom.header.HEADER_KEYS`; NaN or "" where missing.
+        header: the allowlisted fields, :data:`medgen.dicom.header.HEADER_KEYS`; NaN or "" where missing; and
+            ``synthetic``.
     """
 
     uid: str

@@ -27,6 +27,7 @@ __all__ = [
     "check_synthetic",
     "check_written",
     "elements",
+    "made_of_nobody",
     "of_nobody",
     "says_synthetic",
     "synthesizing_items",
@@ -53,9 +54,23 @@ def of_nobody(dataset: Dataset) -> bool:
     """
     if not says_synthetic(dataset):
         return False
-    invented = str(dataset.get("PatientName", "")).startswith("SYNTHETIC^")
-    invented = invented and str(dataset.get("PatientID", "")).startswith("SYN-")
-    return invented or dataset.get("PatientIdentityRemoved") == "YES"
+    return _invented(dataset) or dataset.get("PatientIdentityRemoved") == "YES"
+
+
+def made_of_nobody(dataset: Dataset) -> bool:
+    """Whether it says that it is synthetic, and nothing in it says that it was made of a patient's image.
+
+    What was says YES in Synthetic Data as well, but refers to its sources, or had an identity that was removed.
+    """
+    if not says_synthetic(dataset) or dataset.get("SourceImageSequence"):
+        return False
+    return _invented(dataset) or dataset.get("PatientIdentityRemoved") != "YES"
+
+
+def _invented(dataset: Dataset) -> bool:
+    """Whether the patient is one of this package's own."""
+    name, identity = str(dataset.get("PatientName", "")), str(dataset.get("PatientID", ""))
+    return name.startswith("SYNTHETIC^") and identity.startswith("SYN-")
 
 
 def synthesizing_items(dataset: Dataset) -> list[Dataset]:

@@ -97,7 +97,7 @@ class LoadDicomSeries(Transform):
         Returns:
             float32 (1, X, Y, Z) in RAS with its affine, voxel to mm, and in ``meta["dicom"]`` the allowlisted header:
             age (years), sex, field_strength (T), manufacturer, model, repetition_time, echo_time and inversion_time
-            (ms), site; NaN or "" where missing.
+            (ms), site; NaN or "" where missing; and synthetic, whether the image says that it is of nobody.
 
         Raises:
             ImageFileError: naming the file or folder, and why it is not one volume.

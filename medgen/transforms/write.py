@@ -18,6 +18,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils.enums import MetaKeys
 from numpy.typing import NDArray
 
+from medgen.dicom.header import SYNTHETIC
+from medgen.dicom.read import HEADER_META
 from medgen.dicom.slicing import centred_affine
 from medgen.dicom.synthetic import write_synthetic
 from medgen.io import check_nifti, save_nifti
@@ -94,10 +96,12 @@ class SaveSyntheticDicom(Transform):
             generation: parameters of this image, for example ``{"seed": 7}``.
 
         Raises:
-            ValueError: on a shape, a name or a value that cannot be written.
+            ValueError: on a shape, a name or a value that cannot be written, or an image that was read from a patient's
+                DICOM, whatever was done to it since.
             FileExistsError: when there are files in the folder already.
             MarkError: when what was written is not what should have been.
         """
+        check_of_nobody(image)
         name = checked_name(name)
         volume, affine = placed(image, self.plane, self.voxel_mm)
         folder = empty_folder(self.output_dir / name)
@@ -137,6 +141,9 @@ class SaveSyntheticNifti(Transform):
         generation: Mapping[str, Any] | None = None,
     ) -> Any:
         """Write an image (C, H, W) or (C, X, Y, Z) to ``<name>.nii.gz``; see :class:`SaveSyntheticDicom`."""
+        check_of_nobody(image)
+        if np.ndim(image) not in (3, 4):
+            raise ValueError(f"image: found shape {tuple(np.shape(image))}, expected (C, H, W) or (C, X, Y, Z)")
         path = self.output_dir / f"{checked_name(name)}.nii.gz"
         affine = affine_in_space(image, self.plane, self.voxel_mm)
         record = self.record | dict(generation or {}) | {"covariates": dict(covariates or {})}
@@ -253,6 +260,23 @@ def checked_name(name: str | None) -> str:
     if not _NAME.fullmatch(str(name)):
         raise ValueError(f"name is {name!r}, expected 1 to 51 letters, digits and _ . -, the first no sign")
     return str(name)
+
+
+def check_of_nobody(image: Any) -> None:
+    """Check that an image was not read from a patient's DICOM.
+
+    Transforms keep an image's metadata: what was made of a patient's image has the header that was read with it.
+
+    Raises:
+        ValueError: pointing to the writer of derived images.
+    """
+    header = image.meta.get(HEADER_META) if isinstance(image, MetaTensor) else None
+    if header is not None and not (isinstance(header, Mapping) and header.get(SYNTHETIC)):
+        raise ValueError(
+            "image: its metadata is that of a DICOM series which does not say that it is synthetic (of nobody), so it "
+            "is a patient's or was made of a patient's; write it with medgen.transforms.SaveDerivedDicom, which "
+            "refers to its source"
+        )
 
 
 def affine_in_space(image: Any, plane: str | None = None, voxel_mm: float = 1.0) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ def test_field_strength_is_in_tesla(stated: float, tesla: float) -> None:
 
 def test_what_is_missing_is_nan_or_empty() -> None:
     found = header()
+    assert found.pop("synthetic") is False
     assert list(found) == list(HEADER_KEYS)
     for name, kind in HEADER_KEYS.items():
         assert isinstance(found[name], kind)

@@ -220,5 +220,6 @@ def test_the_header_reaches_the_volume_by_an_allowlist(tmp_path: Path) -> None:
         "repetition_time": 2300.0,
         "echo_time": 2.98,
         "inversion_time": 900.0,
+        "synthetic": False,
     }
     assert torch.is_tensor(volume)

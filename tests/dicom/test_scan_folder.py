@@ -34,7 +34,7 @@ def test_a_series_is_described(tmp_path: Path) -> None:
     assert series.orientation == "oblique axial"
     assert series.files == tuple(sorted(map(str, paths)))
     assert series.folder == str(tmp_path / "deep" / "folder")
-    assert set(series.header) == set(HEADER_KEYS)
+    assert set(series.header) == {*HEADER_KEYS, "synthetic"}
     assert (series.header["age"], series.header["sex"], series.header["field_strength"]) == (73.0, "F", 3.0)
     assert table.other_files == 1
     assert table.broken == {}

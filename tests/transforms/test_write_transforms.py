@@ -7,12 +7,16 @@ import pydicom
 import pytest
 import torch
 from invented_patient import AFFINE, KEY, forbidden, instances
-from monai.data import MetaTensor
+from monai.data import MetaTensor, decollate_batch, list_data_collate
+from monai.transforms import ScaleIntensityRange
 
+from medgen.dicom.derived import write_derived
+from medgen.dicom.instances import write_instances
 from medgen.dicom.read import read_series
 from medgen.dicom.verify import check_derived, check_synthetic
 from medgen.io import check_nifti
 from medgen.transforms import (
+    LoadDicomSeries,
     SaveDerivedDicom,
     SaveDerivedDicomd,
     SaveSegmentationDicom,
@@ -87,6 +91,28 @@ def test_a_nifti_that_lost_its_marks_is_found(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "one.nii.gz")
     with pytest.raises(ValueError, match=r"one.nii.gz: does not say .* in its description, extension"):
         check_nifti(tmp_path / "one.nii.gz")
+
+
+def test_what_was_read_of_a_patient_is_not_written_as_of_nobody(tmp_path):
+    patient, made = tmp_path / "patient", tmp_path / "made"
+    write_instances(instances(), patient)
+    write_derived(VOLUME[0], AFFINE, instances(), made, key=KEY, burned_in=False)
+    for folder in (patient, made):  # the second says Synthetic Data YES, and what it was made of
+        read = ScaleIntensityRange(0, 900, -1, 1)(LoadDicomSeries()(folder))
+        (read,) = decollate_batch(list_data_collate([read]))  # as a translation that went through a loader
+        for save in (SaveSyntheticDicom(tmp_path / "out"), SaveSyntheticNifti(tmp_path / "out")):
+            with pytest.raises(ValueError, match=r"does not say that it is synthetic .*SaveDerivedDicom"):
+                save(read)
+    assert not (tmp_path / "out").exists()
+    SaveSyntheticDicom(tmp_path, burned_in=False)(volume(), "first")
+    (read,) = decollate_batch(list_data_collate([LoadDicomSeries()(tmp_path / "first")]))
+    SaveSyntheticDicom(tmp_path, value_range=(0, 4095))(read, "second")
+    SaveSyntheticNifti(tmp_path)(read, "third")
+
+
+def test_an_image_without_a_channel_has_its_shape_named(tmp_path):
+    with pytest.raises(ValueError, match=r"image: found shape \(8, 9\), expected \(C, H, W\) or \(C, X, Y, Z\)"):
+        SaveSyntheticNifti(tmp_path)(torch.zeros(8, 9))
 
 
 def test_derived_images_and_masks(tmp_path):
