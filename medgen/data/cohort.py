@@ -20,6 +20,7 @@ from medgen.data.records import (
     make_records,
     read_ground_truth,
     record_paths,
+    stated_terms,
     stored_bytes,
     subject_strata,
     subjects_of_sites,
@@ -65,7 +66,8 @@ class Cohort:
         subject_map: CSV with the columns image_id and subject, for slice folders that name images.
         missing: "error" or "drop", for images that are listed but not there.
         folders: "keep" or "merge" the data set's own train and test folders.
-        data_terms: the terms of use, kept beside whatever is trained on the cohort.
+        data_terms: the terms of use, kept beside whatever is trained on the cohort; by default what a BIDS folder
+            states as its license.
         check: read every image now, see :meth:`check`.
         clinical_table: for ADNI, ADNIMERGE or DXSUM as CSV, or several; a name alone is looked for beside the images.
             By default those beside the images.
@@ -128,7 +130,7 @@ class Cohort:
         self.records = make_records(items)
         self.columns: list[Mapping[str, str]] = [dict(item.row) for item, _ in items]
         self.simulated, self.ground_truth = read_ground_truth(self.folder)
-        self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else NOT_STATED)
+        self.data_terms = data_terms or (SIMULATED_TERMS if self.simulated else stated_terms(self.folder) or NOT_STATED)
         self._folds = {r["subject"]: r["fold"] for r in self.records if r.get("fold")} if folders == "keep" else {}
         if folders == "keep":
             check_folds(self.records, self.root)

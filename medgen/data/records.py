@@ -21,6 +21,7 @@ __all__ = [
     "check_folds",
     "make_records",
     "read_ground_truth",
+    "stated_terms",
     "record_paths",
     "stored_bytes",
     "subject_strata",
@@ -110,3 +111,14 @@ def read_ground_truth(folder: Path) -> tuple[bool, dict[str, Any] | None]:
         return False, None
     content = json.loads(path.read_text(encoding="utf-8"))
     return bool(content.get("simulated")), content
+
+
+def stated_terms(folder: Path) -> str | None:
+    """Return what a BIDS folder's ``dataset_description.json`` says under License, None when it says nothing."""
+    path = folder / "dataset_description.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    terms = content.get("License") if isinstance(content, dict) else None
+    return terms.strip() or None if isinstance(terms, str) else None

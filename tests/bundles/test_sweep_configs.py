@@ -103,7 +103,10 @@ def test_all_configurations_describe_the_same_model(bundle):
             "network_def::chanels: medgen.networks.ConditionalUNet has no argument 'chanels'",
         ),
         ({"train#lossfunction": 1}, "train::lossfunction: nothing reads this key"),
-        ({"learning_rate": "@learning_rte"}, "refers to @learning_rte, which is not defined (nearest: 'learning_rate')"),
+        (
+            {"learning_rate": "@learning_rte"},
+            "refers to @learning_rte, which is not defined (nearest: 'learning_rate')",
+        ),
     ],
 )
 def test_a_misspelt_override_names_the_nearest_key_before_data_are_touched(bundle, overrides, expected):
@@ -111,7 +114,9 @@ def test_a_misspelt_override_names_the_nearest_key_before_data_are_touched(bundl
 
 
 def test_inference_refuses_what_it_does_not_read(bundle):
-    assert "diagnosys: nothing reads this key (nearest: 'diagnosis')" in refusal(bundle, "inference.json", diagnosys="AD")
+    assert "diagnosys: nothing reads this key (nearest: 'diagnosis')" in refusal(
+        bundle, "inference.json", diagnosys="AD"
+    )
 
 
 @pytest.mark.parametrize("key", ["resume", "amp", "compile"])

@@ -481,6 +481,14 @@ def test_summary_is_json_without_names(bids: Writer, covariates: Covariates) -> 
     assert "sub-0" not in json.dumps(summary)
 
 
+def test_a_folder_that_states_its_license_states_its_terms(bids: Writer, covariates: Covariates) -> None:
+    folder = bids(8)
+    (folder / "dataset_description.json").write_text('{"Name": "study", "License": "by agreement 12"}')
+
+    assert Cohort(folder, covariates).data_terms == "by agreement 12"
+    assert Cohort(folder, covariates, data_terms="mine").data_terms == "mine"
+
+
 def test_summary_top_codes_real_ages(bids: Writer, covariates: Covariates) -> None:
     rows = people(2)
     rows[1]["Age"] = 97
