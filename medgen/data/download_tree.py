@@ -15,6 +15,7 @@ __all__ = ["Download", "SearchRow", "find_downloads", "image_key", "person_folde
 
 IMAGE_ID = re.compile(r"[A-Z]?[0-9]+")
 NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".ima")
 TABLES = (".csv", ".tsv")
 # the search result's columns as the archive's simple and advanced search name them
 SEARCH_COLUMNS = {
@@ -96,12 +97,17 @@ def find_downloads(people: Sequence[Path]) -> list[Download]:
 def _download(person: str, place: Path) -> Download:
     files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
     volumes = tuple(p for p in files if p.name.lower().endswith(NIFTI))
-    others = [p for p in files if p.suffix.lower() in (".dcm", ".ima", "")]
+    others = [p for p in files if p.suffix.lower() in (*DICOM, "")]
+    empty = [p for p in others if p.suffix and p.stat().st_size == 0]
     flaw = ""
     if len(volumes) > 1:
         flaw = f"{len(volumes)} NIfTI files in one folder, expected one"
     elif not volumes and not others:
         flaw = "no DICOM or NIfTI file in its folder"
+    elif not volumes and empty:
+        flaw = (
+            f"{len(empty)} of {len(others)} DICOM files are empty, such as {empty[0].name}: a download that broke off"
+        )
     return Download(
         person=person,
         description=place.parents[1].name,

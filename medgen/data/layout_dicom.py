@@ -7,7 +7,8 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medgen.data.scan_rule import Candidate, ScanRule, choose_scans
@@ -34,7 +35,8 @@ def read_dicom(root: Path, rule: ScanRule) -> Source:
     ``subject`` is the keyed name that :func:`medgen.dicom.scan_dicom` gives the patient, ``scan`` is ``v01``, ``v02``
     ... in the order of dates; age, sex, site, field strength, manufacturer and model are the header's. Of a series that
     lies in a folder of its own the image is this folder. A series that shares its folder with others gets one in the
-    cache (:func:`medgen.data.cache_dir`), with links to its files.
+    cache (:func:`medgen.data.cache_dir`), with links to its files. A series in whose folder a DICOM file cannot be read
+    is set aside: it may be a slice short.
 
     Args:
         root: folder.
@@ -50,10 +52,12 @@ def read_dicom(root: Path, rule: ScanRule) -> Source:
         refuse_folder(root, "no DICOM file")
     source = Source("dicom", root, [])
     candidates = []
+    broken = _names_by_folder(table.broken)
     for series in table:
         row = {name: _text(series.header.get(name, "")) for name in COLUMNS}
         tesla = series.header.get("field_strength")
         flaw = "; ".join(series.problems) or ("" if series.kind == "volume" else f"no volume but: {series.kind}")
+        flaw = flaw or _broken_beside(series.files, broken)
         scan = f"v{series.visit:02d}"
         candidates.append(
             Candidate(
@@ -100,6 +104,25 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}" if value == value else ""
     return str(value)
+
+
+def _names_by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    names = defaultdict(list)
+    for path in paths:
+        names[os.path.dirname(path)].append(os.path.basename(path))
+    return names
+
+
+def _broken_beside(files: Sequence[str], broken: Mapping[str, Sequence[str]]) -> str:
+    """Return that a file which may be of this series cannot be read; "" when there is none.
+
+    What is left of such a file does not say which series it is of, so it counts for each in its folder.
+    """
+    folders = dict.fromkeys(os.path.dirname(file) for file in files)
+    names = [name for folder in folders for name in broken.get(folder, ())]
+    if not names:
+        return ""
+    return f"{len(names)} file(s) in its folder cannot be read, such as {names[0]}: slices may be missing"
 
 
 def _by_folder(series: Iterable[Sequence[str]]) -> dict[Path, int]:

@@ -15,6 +15,7 @@ from cohort_files import write_rows
 
 from medgen.covariates import Covariates, Range
 from medgen.data import Cohort, CohortError, open_cohort
+from medgen.data.images import read_image
 
 ENROLMENT = "the diagnosis is the group at enrolment"
 PERSON, OTHER = "941_S_9001", "942_S_9002"
@@ -278,3 +279,17 @@ def test_a_simulated_download_is_read_as_it_truly_is(small_download: Path) -> No
     assert {"a repeat", "accelerated", "a processed version of a scan"} <= set(
         Counter(d["reason"] for d in cohort.discards)
     )
+
+
+@pytest.mark.parametrize("length", [0, 100, 300])
+def test_a_broken_dicom_file_is_never_a_slice_less(tmp_path: Path, covariates: Covariates, length: int) -> None:
+    scans = [scan(PERSON, "I1", "2011-05-18", dicom={}), scan(OTHER, "I2", "2011-05-18", dicom={})]
+    (last,) = write_download(tmp_path, scans).rglob("I1/image_0004.dcm")
+    last.write_bytes(last.read_bytes()[:length])
+    cohort = Cohort(tmp_path, covariates, missing="drop")
+    if length == 0:
+        assert [r["subject"] for r in cohort.records] == [OTHER]
+        assert any("1 of 4 DICOM files are empty, such as image_0004.dcm" in d["reason"] for d in cohort.discards)
+    else:
+        with pytest.raises(CohortError, match=r"image_0004\.dcm"):
+            read_image(cohort.records[0]["image"])

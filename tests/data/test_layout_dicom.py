@@ -63,6 +63,20 @@ def test_series_in_one_folder_get_folders_of_links(tmp_path: Path, covariates: C
     assert [r["image"] for r in Cohort(root, covariates).records] == list(map(str, folders))
 
 
+@pytest.mark.parametrize("length", [0, 100, 300])
+def test_a_series_with_a_broken_file_is_set_aside(tmp_path: Path, covariates: Covariates, length: int) -> None:
+    for person in ("Q1", "Q2"):
+        write_dicom(tmp_path / person, person)
+    last = tmp_path / "Q1" / "image_0004.dcm"
+    last.write_bytes(last.read_bytes()[:length])
+    cohort = Cohort(tmp_path, covariates)
+    assert [r["image"] for r in cohort.records] == [str(tmp_path / "Q2")]
+    (discard,) = cohort.discards
+    assert discard["reason"].endswith(
+        "1 file(s) in its folder cannot be read, such as image_0004.dcm: slices may be missing"
+    )
+
+
 def test_nothing_to_take_says_what_there_is(tmp_path: Path, covariates: Covariates) -> None:
     write_dicom(tmp_path / "x", description="Anatomie sagittal")
     with pytest.raises(CohortError, match=r"none of 1 series can be taken: .*descriptions: 1 'Anatomie sagittal'"):
