@@ -71,6 +71,7 @@ _WANTED: tuple[Any, ...] = (
     "BurnedInAnnotation",
     "LossyImageCompression",
     "ImagesInAcquisition",
+    "FrameOfReferenceUID",
 )
 FRAME_TAGS = tuple(map(Tag, _WANTED))
 
@@ -85,7 +86,8 @@ class Frame:
         orientation: direction cosines of a row and of a column, LPS; None when not given.
         position: centre of the first pixel, LPS, mm; None when not given.
         spacing: distance of rows and distance of columns, mm; None when not given.
-        thickness: distance of slices that the header states, else the slices' thickness, mm; NaN when not given.
+        between: Spacing Between Slices, mm; NaN when not given.
+        stated_thickness: Slice Thickness, mm; NaN when not given.
         slope: what a stored value is multiplied by.
         intercept: what is added then.
         traits: by which it may differ from others in its place.
@@ -96,10 +98,16 @@ class Frame:
     orientation: tuple[float, ...] | None
     position: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
-    thickness: float
+    between: float
+    stated_thickness: float
     slope: float
     intercept: float
     traits: dict[str, str]
+
+    @property
+    def thickness(self) -> float:
+        """Distance of slices that the header states, else the slices' thickness, mm; NaN when not given."""
+        return self.between if self.between > 0 else self.stated_thickness
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,7 @@ def _facts(dataset: Dataset, shared: list[Dataset]) -> dict[str, str]:
         "instance_number": text(dataset, "InstanceNumber"),
         "of_images": text(dataset, "ImagesInAcquisition"),
         "burned_in": text(dataset, "BurnedInAnnotation").upper(),
+        "frame_of_reference": text(dataset, "FrameOfReferenceUID"),
         "lossy": text(dataset, "LossyImageCompression"),
     }
 
@@ -250,15 +259,16 @@ def _frame(path: str, index: int, dataset: Dataset, groups: list[Dataset]) -> Fr
         found = None if holder is None else numbers(holder, keyword, 1)
         return default if holder is None else (math.nan if found is None else found[0])
 
-    spacing_between, thickness = (of(k, 1) for k in ("SpacingBetweenSlices", "SliceThickness"))
-    stated = [abs(v[0]) for v in (spacing_between, thickness) if v and v[0] != 0]
+    distances = (of(keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
+    between, thickness = (abs(found[0]) if found and found[0] != 0 else math.nan for found in distances)
     return Frame(
         path=path,
         index=index,
         orientation=of("ImageOrientationPatient", 6),
         position=of("ImagePositionPatient", 3),
         spacing=of("PixelSpacing", 2),
-        thickness=stated[0] if stated else math.nan,
+        between=between,
+        stated_thickness=thickness,
         slope=given("RescaleSlope", 1.0),
         intercept=given("RescaleIntercept", 0.0),
         traits={k: found for k in TRAITS if (found := next(filter(None, (text(p, k) for p in places)), ""))},

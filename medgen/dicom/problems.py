@@ -12,7 +12,8 @@ class Problem(NamedTuple):
 
     Args:
         code: ``no image``, ``colour``, ``pixels``, ``truncated``, ``plugin``, ``rescale``, ``geometry``, ``mosaic``,
-            ``localizer``, ``sizes``, ``orientations``, ``volumes``, ``duplicate``, ``gap`` or ``tilt``.
+            ``localizer``, ``sizes``, ``orientations``, ``references``, ``volumes``, ``duplicate``, ``gap``, ``stated``
+            or ``tilt``.
         text: what was found, and what to do about it.
     """
 

@@ -52,8 +52,9 @@ def read_series(
 
     Raises:
         ImageFileError: naming the file or folder, and why it is not one volume: a truncated file, a gap, duplicates,
-            mixed orientations, a localiser, a mosaic, several volumes, a sheared stack, no geometry, colour, several
-            series, more memory than allowed (:func:`medgen.data.guard.check_allocation`).
+            slices missing at regular intervals, mixed orientations or frames of reference, a localiser, a mosaic,
+            several volumes, a sheared stack, no geometry, colour, several series, more memory than allowed
+            (:func:`medgen.data.guard.check_allocation`).
 
     Example:
         >>> from pydicom.data import get_testdata_file

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medgen.dicom.consistency import frames_of_reference, stated_spacing
 from medgen.dicom.frames import Image
 from medgen.dicom.geometry import Stack, arrange, mixed_orientations, plane_name
 from medgen.dicom.header import HEADER_KEYS
@@ -28,6 +29,7 @@ _KINDS = {  # of a series, by the code of a problem; the first that applies
     "volumes": "several volumes",
     "orientations": "mixed",
     "sizes": "mixed",
+    "references": "mixed",
     "geometry": "no geometry",
 }
 _LOCALIZER = re.compile(r"locali[sz]er|scout|survey|3.?plane|\bloc\b", re.IGNORECASE)
@@ -46,8 +48,8 @@ class SeriesInfo:
         modality: ``MR``, ``CT`` ...
         description: Series Description, else Protocol Name, as the operator wrote it: never for a batch.
         image_type: Image Type, for example ``ORIGINAL\\PRIMARY\\M``.
-        kind: ``volume``, ``image`` (one plane), ``several volumes``, ``mosaic``, ``localizer``, ``mixed`` (sizes or
-            orientations), ``no geometry``, ``colour`` or ``no image``.
+        kind: ``volume``, ``image`` (one plane), ``several volumes``, ``mosaic``, ``localizer``, ``mixed`` (sizes,
+            orientations or frames of reference), ``no geometry``, ``colour`` or ``no image``.
         derived: whether the image was computed from others (Image Type DERIVED).
         multi_frame: whether a file has several planes.
         rows: number of rows of a plane.
@@ -121,7 +123,7 @@ class Assessment:
 
 def assess(images: Sequence[Image]) -> Assessment:
     """Find out what images of one series make together."""
-    problems = [*_of_files(images), *_copies(images)]
+    problems = [*_of_files(images), *_copies(images), *frames_of_reference(images)]
     codes = {p.code for image in images for p in image.problems}
     if any("LOCALIZER" in image.facts["image_type"].split("\\") for image in images):
         problems.append(Problem("localizer", "a localiser (its Image Type says so)"))
@@ -136,6 +138,9 @@ def assess(images: Sequence[Image]) -> Assessment:
         unique = {image.instance or image.path: image for image in reversed(with_pixels)}
         stack, found = arrange([frame for image in reversed(unique.values()) for frame in image.frames])
         problems += found
+        says, missing = stated_spacing(stack) if stack else ("", False)
+        if missing:
+            problems.append(Problem("stated", says))
     named = any(_LOCALIZER.search(image.facts["description"]) for image in images)
     if named and any(p.code == "orientations" for p in problems):
         problems.append(Problem("localizer", "a localiser (by its description)"))
@@ -233,6 +238,8 @@ def _notes(images: Sequence[Image], first: Image, found: Assessment) -> Iterator
         yield "derived from other images"
     if found.stack and 1 < len(images) == len(found.stack.frames) and (missing := _missing_at_ends(images)):
         yield missing
+    if found.stack and (says := stated_spacing(found.stack)[0]):
+        yield says
     if found.stack and found.stack.guessed_thickness:
         yield "one plane without thickness: 1 mm is taken"
     if any(image.facts["burned_in"] == "YES" for image in images):

@@ -45,6 +45,56 @@ def test_slices_of_another_distance_are_named(tmp_path: Path) -> None:
     refused(tmp_path, "uneven")
 
 
+@pytest.mark.parametrize(
+    ("every", "stated", "thickness", "says"),
+    [
+        (2, 1.5, 1.5, "slices are 3 mm apart, but Spacing Between Slices says 1.5 mm, as if 1 of every 2 were missing"),
+        (2, 1.5, 1.4, "as if 1 of every 2 were missing"),  # a gap of less than a tenth
+        (3, 1.5, 2.0, "slices are 4.5 mm apart, but Spacing Between Slices says 1.5 mm, as if 2 of every 3"),
+    ],
+)
+def test_slices_missing_at_regular_intervals_are_named(
+    tmp_path: Path, every: int, stated: float, thickness: float, says: str
+) -> None:
+    write_series(tmp_path, picture((8, 6, 4)), change=lambda i, ds: _states(ds, stated, thickness, i % every == 0))
+    refused(tmp_path, says)
+
+
+@pytest.mark.parametrize(
+    ("stated", "thickness", "note"),
+    [
+        (1.5, 1.2, ""),
+        (None, 0.75, ""),  # thickness alone is no evidence
+        (0.0, 0.75, ""),
+        (1.0, 1.5, "slices are 1.5 mm apart, but Spacing Between Slices says 1 mm"),
+        (0.3, 1.2, "slices are 1.5 mm apart, but Spacing Between Slices says 0.3 mm"),  # the gap: five times would fit
+        (3.0, 1.5, "slices are 1.5 mm apart, but Spacing Between Slices says 3 mm"),
+    ],
+)
+def test_a_stated_distance_that_may_mean_something_else_is_a_note(
+    tmp_path: Path, stated: float | None, thickness: float, note: str
+) -> None:
+    write_series(tmp_path, picture(), change=lambda i, ds: _states(ds, stated, thickness))
+    assert scan_dicom(tmp_path, progress=False, key=KEY)[0].notes == ([note] if note else [])
+    assert read_series(tmp_path, key=KEY).pixdim[2] == pytest.approx(1.5)
+
+
+def _states(ds: Dataset, spacing: float | None, thickness: float, kept: bool = True) -> Dataset | None:
+    ds.SliceThickness = thickness
+    if spacing is not None:
+        ds.SpacingBetweenSlices = spacing
+    return ds if kept else None
+
+
+def test_several_frames_of_reference_are_named(tmp_path: Path) -> None:
+    def moved(i: int, ds: Dataset) -> Dataset:
+        ds.FrameOfReferenceUID = f"1.2.3.{i // 3}"
+        return ds
+
+    write_series(tmp_path, picture(), change=moved)
+    assert refused(tmp_path, "2 different Frame of Reference UIDs, such as those of im").kind == "mixed"
+
+
 def test_duplicates_are_named(tmp_path: Path) -> None:
     path = write_series(tmp_path, picture())[1]
     path.with_name("copy.dcm").write_bytes(path.read_bytes())
