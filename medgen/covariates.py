@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medgen.sexes import SEX_NAMES, same_sex
 from medgen.spelling import nearest
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class Covariates:
 
         Args:
             values: one mapping of covariate name to label or number, or a sequence of them. A covariate that is absent,
-                ``None``, NaN, "" or "n/a" is unknown.
+                ``None``, NaN, "" or "n/a" is unknown. A sex may be given by other words than its label's: "female" for
+                a declared F.
             where: what the values belong to (a file, a table row), named in errors.
             unknown_keys: "raise" refuses names that are not declared; "ignore" passes over them (records that
                 carry file names as well).
@@ -173,6 +175,8 @@ class Covariates:
             if isinstance(value, float) and math.isnan(value):
                 return math.nan
             label = str(value)
+            if label not in declared and name in SEX_NAMES:
+                label = same_sex(label, declared) or label
             if label not in declared:
                 hint = nearest(label, declared)
                 raise ValueError(f"{name}: undeclared label {label!r}{place}{hint}; declared: {list(declared)}")

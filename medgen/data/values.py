@@ -11,13 +11,13 @@ from typing import Any
 from medgen.covariates import Covariates
 from medgen.data.sources import Item, Labels, Source
 from medgen.data.tables import CohortError, find_column, is_unknown, parse_number
+from medgen.sexes import SEX_NAMES, same_sex
 from medgen.spelling import nearest
 
 __all__ = ["UNKNOWN_LABEL", "read_values"]
 
 logger = logging.getLogger(__name__)
 UNKNOWN_LABEL = "n/a"
-SEX_WORDS = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 LabelMap = Mapping[str, Any]
 PLAIN = Labels()
 
@@ -155,10 +155,9 @@ def _label(name: str, text: str, covariates: Covariates, label_map: LabelMap, kn
         return str(mapped)
     if text in labels:
         return text
-    if name in ("sex", "gender") and (kind := SEX_WORDS.get(text.lower())):
-        same = [label for label in labels if SEX_WORDS.get(label.lower()) == kind]
-    else:
-        same = [label for label in labels if label.lower() == text.lower()]
+    if name in SEX_NAMES and (label := same_sex(text, labels)):
+        return label
+    same = [label for label in labels if label.lower() == text.lower()]
     for meaning in known.means.get(text, ()):
         same = same or [label for label in labels if label.lower() == meaning.lower()]
     return same[0] if len(same) == 1 else None

@@ -11,6 +11,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds, validate_value
 
+from medgen.sexes import sex_of
 from medgen.spelling import nearest
 
 __all__ = [
@@ -104,6 +105,7 @@ IMAGE: dict[str, Any] = {
     "BurnedInAnnotation": None,
     "LossyImageCompression": None,
     "QualityControlImage": None,
+    "RecognizableVisualFeatures": None,
     "ContributingEquipmentSequence": None,
     "SourceImageSequence": None,
     "WindowCenter": None,
@@ -112,31 +114,33 @@ IMAGE: dict[str, Any] = {
 
 
 def age_string(years: float | None) -> str | None:
-    """Return an age as DICOM has it: ``073Y``; below two years in months, ``018M``; None and NaN give None.
+    """Return an age as DICOM has it: ``073Y``; below two years in months, ``018M``, below one month in days,
+    ``014D``; None and NaN give None.
 
     Raises:
         ValueError: when it is not within 0 to 999.
 
     Example:
-        >>> age_string(73.8), age_string(0.5), age_string(None)
-        ('073Y', '006M', None)
+        >>> age_string(73.8), age_string(0.5), age_string(14 / 365.25), age_string(None)
+        ('073Y', '006M', '014D', None)
     """
     if years is None or np.isnan(years):
         return None
     if not 0 <= years < 1000:
         raise ValueError(f"years: found {years!r}, expected 0 to 999")
+    if years < 1 / 12:
+        return f"{round(years * 365.25):03d}D"
     return f"{int(years * 12):03d}M" if years < 2 else f"{int(years):03d}Y"
 
 
 def sex_code(sex: str | None) -> str:
-    """Return DICOM's code for a sex, ``F``, ``M`` or ``O``; anything else is unknown, "".
+    """Return DICOM's code for a sex, ``F``, ``M`` or ``O``; any other word is unknown, "".
 
     Example:
         >>> sex_code("female"), sex_code("M"), sex_code(None)
         ('F', 'M', '')
     """
-    first = str(sex or "").strip().upper()[:1]
-    return first if first in ("F", "M", "O") else ""
+    return sex_of(sex)
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:

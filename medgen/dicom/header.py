@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from medgen.dicom.keys import keyed_name
 from medgen.dicom.verify import made_of_nobody
+from medgen.sexes import sex_of
 
 __all__ = ["HEADER_KEYS", "HEADER_TAGS", "SYNTHETIC", "allowed_header", "first", "numbers", "text"]
 
@@ -112,10 +113,9 @@ def allowed_header(dataset: Dataset, groups: Iterable[Dataset] = (), key: bytes 
         name: next(_positive(first(everywhere, keyword) for keyword in keywords), math.nan)
         for name, keywords in milliseconds.items()
     }
-    sex = text(dataset, "PatientSex").upper()[:1]
     return {
         "age": _age(dataset),
-        "sex": sex if sex in ("F", "M", "O") else "",
+        "sex": sex_of(text(dataset, "PatientSex")),
         "field_strength": _tesla(first(everywhere, "MagneticFieldStrength")),
         "manufacturer": text(dataset, "Manufacturer")[:64],
         "model": text(dataset, "ManufacturerModelName")[:64],

@@ -59,6 +59,15 @@ def test_what_cannot_be_asked_for_is_named(values, message):
         GenerationRequests(COVARIATES, **values)
 
 
+@pytest.mark.parametrize("words", [("female", "Male"), ("woman", "m"), ("F", "M")])
+def test_a_sex_may_be_asked_for_in_other_words(words):
+    for labels in (["F", "M"], ["female", "male"]):
+        requests = GenerationRequests(Covariates(sex=labels), n=1, sex=list(words))
+        assert requests.conditions == [{"sex": label} for label in labels]
+    with pytest.raises(ValueError, match=r"sex: undeclared label 'Mother'"):
+        GenerationRequests(Covariates(sex=["F", "M"]), sex="Mother")
+
+
 def test_indices_outside_are_refused():
     requests = GenerationRequests(COVARIATES, n=2)
     with pytest.raises(IndexError, match="expected 0 to 1"):

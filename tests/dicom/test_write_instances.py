@@ -136,7 +136,9 @@ def test_uids_are_valid_and_mapped_consistently():
 
 
 def test_ages_and_sexes_in_dicoms_form():
-    assert [age_string(years) for years in (0, 1.5, 2, 89.9, float("nan"))] == ["000M", "018M", "002Y", "089Y", None]
+    assert [age_string(years) for years in (0, 1.5, 2, 89.9, float("nan"))] == ["000D", "018M", "002Y", "089Y", None]
+    assert [age_string(days / 365.25) for days in (0, 14, 30, 31)] == ["000D", "014D", "030D", "001M"]
     assert [sex_code(sex) for sex in ("f", "Male", "other", "unknown", 3)] == ["F", "M", "O", "", ""]
+    assert [sex_code(word) for word in ("Mother", "father", "missing", "FALSE", "woman")] == ["", "", "", "", "F"]
     with pytest.raises(ValueError, match="years: found -1"):
         age_string(-1)
