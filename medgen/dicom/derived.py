@@ -53,6 +53,8 @@ _STUDY = (
 )
 _SERIES = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "PatientPosition")
 _DESCRIBING = ("BodyPartExamined", "PatientPosition", "PositionReferenceIndicator")
+# Body Part Examined of what may show a face (defined terms of PS3.16 annex L); "": unknown
+_HEAD = ("", "BRAIN", "FACE", "HEAD", "HEADNECK", "SKULL", "WHOLEBODY")
 _REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BurnedInAnnotation")
 # parameters of a generation that are of the method, never of the patient
 _GENERATION = (
@@ -92,7 +94,8 @@ def derived_instances(
     Every instance refers to its sources in the Source Image Sequence. De-identified, it has none of the patient's
     names, IDs, dates, age and sex, and the UIDs of study, frame of reference and sources are mapped under the key, as
     those of the sources are by :func:`medgen.dicom.deidentify.deidentify`. The pixels stay as they are: a head can be
-    recognised by its face.
+    recognised by its face, which is what Recognizable Visual Features (0028,0302) YES says of images of a head or of an
+    unknown part of the body; whether the face was removed is not looked into.
 
     Args:
         image: (X, Y, Z), or (1, X, Y, Z).
@@ -134,13 +137,15 @@ def derived_instances(
     _check_forms(header)
     series = {name: header.get(name) for name in _SERIES}
     series["PatientPosition"] = series["PatientPosition"] or ""  # unknown, where the source does not say
+    references = [_reference(item, key if deidentified else None) for item in sources]
+    recognizable = "YES" if str(header.get("BodyPartExamined") or "") in _HEAD else None
     instances = mr_instances(
         stored_intensities(image, value_range),
         affine,
         patient={name: header.get(name) for name in (*_PATIENT, *DEIDENTIFICATION[:3])},
         study={name: header.get(name) for name in _STUDY},
         series=series | {"SeriesDescription": _series_description(generated, description)},
-        image={"SourceImageSequence": [_reference(item, key if deidentified else None) for item in sources]},
+        image={"SourceImageSequence": references, "RecognizableVisualFeatures": recognizable},
         slice_axis=slice_axis,
         draw=draw_notice if burned_in else None,
     )

@@ -36,6 +36,16 @@ def test_generated_from_a_patient_it_bears_the_marks_and_not_the_patient(tmp_pat
         assert dataset.PatientSex == dataset.StudyDate == ""
 
 
+def test_a_head_is_said_to_be_recognizable():
+    kept = derived_instances(IMAGE, AFFINE, instances(), key=KEY, deidentified=False)[0]
+    for found in (kept, deidentify(kept, KEY), derived_instances(IMAGE, AFFINE, instances(), key=KEY)[0]):
+        assert found.RecognizableVisualFeatures == "YES"
+    knee = instances()
+    for dataset in knee:
+        dataset.BodyPartExamined = "KNEE"
+    assert "RecognizableVisualFeatures" not in derived_instances(IMAGE, AFFINE, knee, key=KEY)[0]
+
+
 def test_without_a_key_the_users_own_is_used(monkeypatch):
     monkeypatch.setenv("MEDGEN_PATIENT_KEY", KEY.decode())
     kept = derived_instances(IMAGE, AFFINE, instances())[0]
