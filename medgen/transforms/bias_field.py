@@ -13,6 +13,7 @@ from monai.transforms import Transform
 from numpy.typing import NDArray
 
 from medgen.data.images import foreground, resample
+from medgen.transforms.resampling import resample_with_edges
 from medgen.transforms.volumes import KeyedTransform, as_volume, from_itk, spacing_of, to_itk, with_array
 
 __all__ = ["N4BiasFieldCorrection", "N4BiasFieldCorrectiond"]
@@ -98,9 +99,7 @@ class N4BiasFieldCorrection(Transform):
             return torch.zeros_like(channel)
         log_field = self._fit(small, usable, step * spacing)
         back = [0.5 * (n - 1) for n in size]
-        return resample(
-            _extend(torch.from_numpy(log_field))[None], [c + PAD for c in back], (1.0 / step).tolist(), shape
-        )[0]
+        return resample_with_edges(torch.from_numpy(log_field)[None], back, (1.0 / step).tolist(), shape)[0]
 
     def _fit(self, small: NDArray[np.float32], usable: NDArray[np.bool_], spacing: NDArray[np.float64]) -> Any:
         """Run N4 on a coarse image (*spatial) and return the logarithm of its field, mean 0 in the mask."""
@@ -114,16 +113,10 @@ class N4BiasFieldCorrection(Transform):
         coarse = to_itk(scaled, grid)
         corrected = from_itk(corrector.Execute(coarse, to_itk(usable.astype(np.uint8), grid)))
         log_field = from_itk(corrector.GetLogBiasFieldAsImage(coarse))
+        # far from the mask the splines only extrapolate
+        log_field = np.clip(log_field, log_field[usable].min(), log_field[usable].max())
         kept = scaled[usable].mean() / corrected[usable].mean()
         return log_field - np.float32(np.log(kept))
-
-
-PAD = 3  # voxels by which a field is extended, beyond the reach of the kernel that reads it
-
-
-def _extend(field: torch.Tensor) -> torch.Tensor:
-    """Repeat a field's edges, since the kernel takes what is outside for 0."""
-    return torch.from_numpy(np.pad(field.numpy(), PAD, mode="edge"))
 
 
 class N4BiasFieldCorrectiond(KeyedTransform):

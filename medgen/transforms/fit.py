@@ -11,9 +11,8 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform
 from monai.utils.enums import TraceKeys
 
-from medgen.data.images import resample
 from medgen.spelling import one_of
-from medgen.transforms.resampling import carry
+from medgen.transforms.resampling import carry, resample_with_edges
 from medgen.transforms.volumes import Affine, InvertibleKeyedTransform, affine_of, as_volume, spacing_of, with_array
 
 __all__ = ["FitToSize", "FitToSized"]
@@ -104,10 +103,13 @@ class FitToSize(InvertibleTransform):
             result = carry(values, np.eye(4), np.eye(4), [int(n) for n in size], change, "nearest", self.pad_value)
             return with_array(volume, result, affine)
         centre = (0.5 * (shape - 1.0)).tolist()
-        # the kernel takes what is outside for 0, and overshoots
-        low, high = min(float(values.min()), self.pad_value), max(float(values.max()), self.pad_value)
-        result = resample(values - self.pad_value, centre, step.tolist(), [int(n) for n in size]) + self.pad_value
-        return with_array(volume, result.clamp(low, high), affine)
+        result = resample_with_edges(values, centre, step.tolist(), [int(n) for n in size])
+        result = result.clamp(float(values.min()), float(values.max()))  # the kernel overshoots
+        for axis, (count, s, n) in enumerate(zip(shape, step, size, strict=True), start=1):
+            places = 0.5 * (count - 1.0) + (torch.arange(int(n), dtype=torch.float64) - 0.5 * (n - 1.0)) * s
+            beyond = (places < -0.5 - 1e-6) | (places > count - 0.5 + 1e-6)
+            result.index_fill_(axis, torch.nonzero(beyond)[:, 0], self.pad_value)
+        return with_array(volume, result, affine)
 
 
 def _change(shape: Affine, step: Affine, size: Affine) -> Affine:

@@ -8,10 +8,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from medgen.data.images import resample
 from medgen.spelling import one_of
 from medgen.transforms.volumes import Affine, from_itk
 
-__all__ = ["INTERPOLATIONS", "carry"]
+__all__ = ["INTERPOLATIONS", "carry", "resample_with_edges"]
 
 INTERPOLATIONS = ("cubic", "linear", "nearest")
 
@@ -79,3 +80,12 @@ def _smooth(source: sitk.Image, growth: Affine) -> sitk.Image:
             recursive.SetSigma(float(width))
             source = recursive.Execute(source)
     return source
+
+
+def resample_with_edges(
+    image: torch.Tensor, centre: Sequence[float], step: Sequence[float], size: Sequence[int]
+) -> torch.Tensor:
+    """Resample as :func:`medgen.data.images.resample` does, with the image's edges repeated outside, where it has 0."""
+    beyond = [int(np.ceil(2.0 * max(s, 1.0))) + 1 for s in step]
+    wide = np.pad(image.numpy(), [(0, 0)] * (image.ndim - len(beyond)) + [(n, n) for n in beyond], mode="edge")
+    return resample(torch.from_numpy(wide), [c + n for c, n in zip(centre, beyond, strict=True)], step, size)

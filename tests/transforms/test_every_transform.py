@@ -1,4 +1,4 @@
-"""One sweep over all preprocessing transforms: 2D and 3D, array and dictionary, metadata, pickle, landmarks, inverse."""
+"""One sweep over all preprocessing transforms: 2D, 3D, array, dictionary, metadata, pickle, landmarks, inverse."""
 
 from __future__ import annotations
 
