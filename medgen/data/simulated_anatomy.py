@@ -11,7 +11,6 @@ import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
-from monai.utils import optional_import
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -23,6 +22,7 @@ from medgen.data.simulated_growth import (
     find_ventricles,
     tabulate_growth,
 )
+from medgen.data.templates import nilearn_map
 
 __all__ = [
     "Anatomy",
@@ -101,11 +101,7 @@ def load_template(blur: float = 0.0) -> Template:
         sharp = load_template()
         smooth = (ndimage.gaussian_filter(volume, blur) for volume in (sharp.intensity, sharp.atrophy))
         return replace(sharp, intensity=next(smooth), atrophy=next(smooth))
-    datasets, _ = optional_import(
-        "nilearn.datasets", descriptor='the simulated cohort needs nilearn: pip install "medgen[demo]" ({})'
-    )
-    t1 = datasets.load_mni152_template(resolution=1)
-    grey, white = datasets.load_mni152_gm_template(resolution=1), datasets.load_mni152_wm_template(resolution=1)
+    t1, grey, white = (nilearn_map(name, "simulated cohort", "demo") for name in ("t1", "grey", "white"))
     intensity, g, w = (np.asarray(image.dataobj, dtype=np.float32) for image in (t1, grey, white))
     origin = np.asarray(t1.affine[:3, 3], dtype=np.float32)
     brain, tissue = intensity > 0, np.clip(g + w, 0.0, 1.0)

@@ -76,21 +76,22 @@ def _lift(affine: Any, to_old: Any) -> Any:
     return affine @ change
 
 
-def nilearn_map(name: str) -> nibabel.Nifti1Image:
+def nilearn_map(name: str, needed_for: str = "MNI152 template", extra: str = "preprocess") -> nibabel.Nifti1Image:
     """Return one of the MNI152 maps (ICBM 2009a symmetric, 1 mm) that nilearn carries, in [0, 1].
 
     V. Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54 (2011).
 
     Args:
         name: ``t1`` (brain only), ``grey`` or ``white``.
+        needed_for: what asks for it, for the message.
+        extra: of medgen, which installs nilearn, for the message.
 
     Raises:
         OptionalImportError: when nilearn is not installed.
         ValueError: for another name.
     """
-    datasets, _ = optional_import(
-        "nilearn.datasets", descriptor='the MNI152 template needs nilearn: pip install "medgen[preprocess]" ({})'
-    )
+    install = f'the {needed_for} needs nilearn: pip install "medgen[{extra}]" ({{}})'
+    datasets, _ = optional_import("nilearn.datasets", descriptor=install)
     loaders = {"t1": "load_mni152_template", "grey": "load_mni152_gm_template", "white": "load_mni152_wm_template"}
     return getattr(datasets, loaders[one_of("name", name, list(loaders))])(resolution=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nibabel
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.utils import OptionalImportError
 
 from medgen.data.templates import mni152, open_template
 
@@ -45,3 +47,10 @@ def test_what_is_no_template_is_refused() -> None:
         open_template(torch.ones(2, 8, 8))
     with pytest.raises(ValueError, match="spacing is 0"):
         open_template(MetaTensor(torch.nn.functional.pad(torch.ones(1, 4, 4), (2, 2, 2, 2))), 0.0)
+
+
+def test_says_what_to_install_without_nilearn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nilearn.datasets", None)
+    mni152.cache_clear()
+    with pytest.raises(OptionalImportError, match=r'MNI152 template needs nilearn: pip install "medgen\[preprocess\]"'):
+        open_template("mni152")
