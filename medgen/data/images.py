@@ -16,7 +16,7 @@ from monai.transforms import ResampleToMatch
 from monai.utils.enums import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medgen.data.guard import ImageFileError, check_allocation, check_values, open_regular
 from medgen.data.nifti import NIFTI_SUFFIXES, read_nifti
@@ -48,7 +48,7 @@ def read_image(paths: str | Sequence[str], channels: int | None = None) -> MetaT
     """Read an image, all its channels.
 
     A volume is turned to RAS, and further channels are resampled to the grid of the first where theirs differs. A
-    picture becomes grey unless three channels are wanted.
+    picture becomes grey unless three channels are wanted, and is turned as its EXIF orientation says.
 
     Args:
         paths: one file per channel: NIfTI, Analyze, MGH, a folder of one DICOM series or a file of it,
@@ -94,6 +94,7 @@ def _read_picture(file: str, channels: int | None) -> MetaTensor:
         check_allocation(file, (picture.height, picture.width, colours), "float32", stored, compressed=True)
         if picture.format == "TIFF" and (pages := getattr(picture, "n_frames", 1)) > 1:
             raise ImageFileError(file, f"found {pages} pages, expected one picture")
+        ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode[0] in "IF":  # grey of 16 or 32 bits, which a conversion would cut to 8
             array = np.broadcast_to(np.asarray(picture, dtype=np.float32), (colours, picture.height, picture.width))
         else:

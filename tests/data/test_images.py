@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cohort_files import write_volume
-from PIL import Image
+from PIL import ExifTags, Image
 
 from medgen.data import CohortError
 from medgen.data.images import Extent, foreground_extent, normalise, plane_view, read_image, resample
@@ -86,6 +86,18 @@ def test_pictures_are_grey_or_colour(tmp_path: Path) -> None:
     assert grey.shape == (1, 6, 4)
     assert grey[0, 0, 0] == round(0.299 * 200)
     assert read_image(str(tmp_path / "red.png"), channels=3)[:, 0, 0].tolist() == [200.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (6, -1), (3, 2), (8, 1)])
+def test_pictures_are_turned_as_they_say(tmp_path: Path, suffix: str, orientation: int, turns: int) -> None:
+    stored = np.zeros((16, 24), dtype=np.uint8)
+    stored[:8, :8] = 200
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
+    read = read_image(str(tmp_path / f"a.{suffix}"))
+    np.testing.assert_allclose(read[0].numpy(), np.rot90(stored, turns), atol=3)
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.png", "a.mha"])
