@@ -135,6 +135,10 @@ class CheckpointHandler:
             self._save(engine)
         chosen = self._folder / "model.pt"
         if is_first_rank() and self.publish_dir is not None and chosen.is_file():
+            if not self._may_replace():
+                logger.warning(
+                    "the weights of another run in %s are replaced; that run keeps its own", self.publish_dir
+                )
             logger.info("published %s", copy_model(chosen, self.publish_dir))
 
     @property

@@ -121,8 +121,19 @@ def test_only_what_changed_is_made_anew(study, tmp_path, log):
     nibabel.save(nibabel.Nifti1Image(2 * nibabel.load(source).get_fdata(), np.diag([4.0, 4, 4, 1])), source)
     assert preprocess(study, out).run()["skipped"] == PEOPLE + 1 - 3
     assert log() == {"sub-02": 1, "sub-03": 1, "sub-04": 1}
-    assert preprocess(study, out, settings=2).run()["skipped"] == 0
+
+
+def test_what_other_settings_made_is_replaced_only_when_asked(study, tmp_path, log, caplog):
+    out = tmp_path / "out"
+    preprocess(study, out).run()
+    log()
+    with pytest.raises(ValueError, match=r"holds 7 scan\(s\) .* pipeline::v: 1 there, 2 now\).* --redo true"):
+        preprocess(study, out, settings=2).run()
+    assert not log()
+    assert preprocess(study, out).run()["skipped"] == PEOPLE + 1  # the refused settings left no trace
+    assert preprocess(study, out, settings=2, redo=True).run()["skipped"] == 0
     assert sum(log().values()) == PEOPLE + 1
+    assert "made anew, with other settings: pipeline::v: 1 there, 2 now" in caplog.text
 
 
 def test_labels_may_change_without_the_images_being_made_anew(study, tmp_path, log):

@@ -19,6 +19,7 @@ from medgen.apps.preprocess.qc_page import write_qc_page
 from medgen.apps.preprocess.quality import flags_of
 from medgen.apps.preprocess.rim import OCTANTS, rim_test
 from medgen.apps.preprocess.scan import Job, Keys, finished_record, process_scan
+from medgen.apps.preprocess.settings import keep_settings
 from medgen.apps.preprocess.tables import Finished, remove_empty_folders, write_cohort, write_owner_tables
 from medgen.bundles.workflow import on_command_line, user_error
 from medgen.data.tables import CohortError
@@ -40,15 +41,16 @@ class Preprocess:
     ``sub-<id>_sessions.tsv`` for what changes between visits, brain masks in ``derivatives/medgen``, and, readable by
     their owner alone, ``qc_private.html``, ``scans.csv``, ``failures.csv`` and ``discards.csv``.
 
-    A run that was stopped, or killed, goes on: a scan is finished when its record is written, and is made anew only
-    when its files, the pipeline's settings or medgen's version have changed. A scan that fails is listed and the rest
+    A run that was stopped, or killed, goes on: a scan is finished when its record is written, and is made anew when its
+    files have changed. Other settings, or another version of medgen, are refused while there are scans made with the
+    former ones, unless ``redo`` says that all shall be made anew. A scan that fails is listed and the rest
     goes on.
 
     Args:
         cohort: the :class:`medgen.data.Cohort`; its images are volumes.
         pipeline: MONAI's ``Compose`` of dictionary transforms, called with each record.
         output_dir: the output folder; made with mode 0700 unless the people are simulated.
-        settings: configuration of the pipeline, JSON; a change of it makes every scan anew.
+        settings: configuration of the pipeline, JSON.
         template: whose brain is outlined in the pictures, see :func:`medgen.data.templates.open_template`.
         image: key of the finished image in the pipeline's result, (1, X, Y, Z), the background lowest.
         mask: key of the brain mask on the same grid.
@@ -61,6 +63,7 @@ class Preprocess:
         workers: processes on this machine; 0 for none but this one, None for what fits.
         scheduler: address of a Dask scheduler instead.
         memory_limit: of each local worker, such as "3GiB", or "auto".
+        redo: make scans anew that were made with other settings.
         progress: show a progress bar.
 
     Raises:
@@ -86,6 +89,7 @@ class Preprocess:
         workers: int | None = None,
         scheduler: str | None = None,
         memory_limit: str | float = "auto",
+        redo: bool = False,
         progress: bool = True,
     ) -> None:
         if not output_dir:
@@ -100,8 +104,14 @@ class Preprocess:
         self.places = places_of(cohort.records, suffix)
         self.records = _with_masks(cohort.records, mask_files)
         self.workers, self.scheduler, self.memory_limit = workers, scheduler, memory_limit
-        self.progress = progress
-        self.key = key_of(__version__, self.settings, suffix, cohort.simulated)
+        self.progress, self.redo = progress, redo
+        self.made_with = {
+            "medgen": __version__,
+            "suffix": suffix,
+            "simulated": bool(cohort.simulated),
+            "pipeline": self.settings,
+        }
+        self.key = key_of(self.made_with)
 
     def run(self) -> dict[str, Any]:
         """Process what is not finished, and write the tables and the page.
@@ -111,7 +121,7 @@ class Preprocess:
 
         Raises:
             RuntimeError: when every scan failed, or another run writes to the folder.
-            ValueError: when the folder holds scans that are not of this cohort.
+            ValueError: when the folder holds scans that are not of this cohort, or that other settings made.
         """
         self._open_folder()
         with contextlib.ExitStack() as stack:
@@ -120,6 +130,8 @@ class Preprocess:
             except Timeout:
                 raise user_error(RuntimeError(f"{self.output_dir}: another run is writing there")) from None
             self._refuse_strangers()
+            there = sum((self.output_dir / place.record).is_file() for place in self.places)
+            keep_settings(self.output_dir, self.made_with, there, self.redo)
             results = [finished_record(self.output_dir, job) for job in self._jobs()]
             skipped = sum(result is not None for result in results)
             self._process(results, skipped)
