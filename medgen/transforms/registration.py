@@ -45,6 +45,8 @@ class RegisterToTemplate(InvertibleTransform):
     - ``registration_problem``: "" or what is implausible about the fit;
     - ``in_template_space``: whether the voxels are on the template's grid (False with ``resample=False``).
 
+    The MNI152 average used here is symmetric: a scan whose left and right are swapped fits as well and is not noticed.
+
     ``inverse`` resamples to the native grid and affine, and leaves the fit in ``meta``.
 
     Args:
