@@ -127,7 +127,7 @@ def test_what_other_settings_made_is_replaced_only_when_asked(study, tmp_path, l
     out = tmp_path / "out"
     preprocess(study, out).run()
     log()
-    with pytest.raises(ValueError, match=r"holds 7 scan\(s\) .* pipeline::v: 1 there, 2 now\).* --redo true"):
+    with pytest.raises(ValueError, match=r"holds 7 scan\(s\) .*pipeline::v: 1 there, 2 now\).* --redo true"):
         preprocess(study, out, settings=2).run()
     assert not log()
     assert preprocess(study, out).run()["skipped"] == PEOPLE + 1  # the refused settings left no trace
