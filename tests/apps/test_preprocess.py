@@ -225,7 +225,13 @@ def start(study: Path, out: Path, overlay: Path, environment: dict | None = None
         + [text for key, value in words.items() for text in (f"--{key}", str(value))],
         env=os.environ | own | (environment or {}),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
+
+
+def heed_interrupts() -> None:
+    """What a shell starts in the background, tests included, ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished(out: Path) -> int:
