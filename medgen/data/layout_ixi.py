@@ -16,7 +16,7 @@ SEXES = {1.0: "M", 2.0: "F"}
 
 
 def ixi_images(root: Path) -> list[Path]:
-    """Return the T1-weighted images ``IXI012-HH-1211-T1.nii.gz`` in ``root`` or in the folders in it."""
+    """Return the T1-weighted images ``IXI901-HH-1001-T1.nii.gz`` in ``root`` or in the folders in it."""
     if not root.is_dir():
         return []
     places = [root, *sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))]

@@ -21,7 +21,7 @@ CDR_NOTICE = "the diagnosis is NC where CDR is 0 and AD where it is above; blank
 
 
 def oasis_sessions(root: Path) -> list[Path]:
-    """Return the folders ``OAS1_0001_MR1`` in ``root`` or in the folders in it (``disc1``)."""
+    """Return the folders ``OAS1_0901_MR1`` in ``root`` or in the folders in it (``disc1``)."""
 
     def inside(folder: Path) -> list[Path]:
         return sorted(p for p in folder.iterdir() if SESSION.fullmatch(p.name) and p.is_dir())

@@ -51,7 +51,7 @@ def class_folders(root: Path) -> list[tuple[str | None, Path]] | None:
 def read_slices(root: Path, columns: dict[str, str], subject_map: Path | None) -> Source:
     """Find the slices; file names give subject (or image id) and slice, folder names the class and the fold.
 
-    A name that holds a subject as BIDS (``sub-01_ses-2``), OASIS (``OAS1_0028_MR1_mpr-3``) or ADNI (``002_S_0413``)
+    A name that holds a subject as BIDS (``sub-01_ses-2``), OASIS (``OAS1_0928_MR1_mpr-3``) or ADNI (``991_S_9001``)
     write it is a scan of that subject, so that visits and repeats stay on one side of a split.
 
     Raises:

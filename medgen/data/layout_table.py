@@ -32,7 +32,7 @@ def read_path_table(
 ) -> Source:
     """Read the images that a table lists, one row each, with one column of paths per channel.
 
-    Where the subject's column names scans (``OAS1_0001_MR1``, ``ADNI_941_S_9001_MR_I123``), the subject is the person
+    Where the subject's column names scans (``OAS1_0901_MR1``, ``ADNI_941_S_9001_MR_I123``), the subject is the person
     in that name, so that all scans of one stay in one split, and ``scan`` is the name where no column says it.
 
     Raises:

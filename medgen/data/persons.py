@@ -20,8 +20,8 @@ def person_of(name: str) -> str | None:
     """Return the person whom the name of a scan shows, None when it does not say.
 
     Example:
-        >>> person_of("OAS1_0028_MR1"), person_of("ADNI_941_S_9001_MR_I123"), person_of("scan 7")
-        ('OAS1_0028', '941_S_9001', None)
+        >>> person_of("OAS1_0928_MR1"), person_of("ADNI_941_S_9001_MR_I123"), person_of("scan 7")
+        ('OAS1_0928', '941_S_9001', None)
     """
     found = PERSON.search(name)
     return found.group(1) if found else None

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 EXPECTED = """expected one of
   bids    sub-<id>/[ses-<id>/]anat/*_T1w.nii.gz, with participants.tsv
   adni    [ADNI/]<PTID>/<description>/<date>/<image id>/*.dcm or *.nii, with the search CSV
-  oasis   OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111/*_t88_masked_gfc.img, with oasis_cross-sectional.csv
-  ixi     IXI012-HH-1211-T1.nii.gz, with IXI.xls saved as CSV
+  oasis   OAS1_0901_MR1/PROCESSED/MPRAGE/T88_111/*_t88_masked_gfc.img, with oasis_cross-sectional.csv
+  ixi     IXI901-HH-1001-T1.nii.gz, with IXI.xls saved as CSV
   slices  AD_NC/{AD,NC}/<subject>_<slice>.jpg, or AD_NC/{train,test}/{AD,NC}/<image id>_<slice>.jpeg
   planes  images/<subject>_<a|c|s>.jpg (axial, coronal, sagittal), with participants.tsv
   table   a CSV or TSV file with a column of image paths, relative to the table

@@ -26,7 +26,7 @@ def test_names_are_those_that_bids_allows():
         {"subject": "941_S_9001", "scan": "bl"},
         {"subject": "941_S_9001", "scan": "m12"},
         {"subject": "sub-01", "scan": "ses-2"},
-        {"subject": "OAS1_0001", "scan": ""},
+        {"subject": "OAS1_0901", "scan": ""},
     ]
     assert [place.name for place in places_of(records)] == [
         "sub-941S9001_ses-bl", "sub-941S9001_ses-m12", "sub-01_ses-2", "sub-OAS10001",

@@ -142,9 +142,9 @@ def test_slice_folders(slice_folders: Writer, covariates: Covariates, below: str
 @pytest.mark.parametrize(
     ("names", "person"),
     [
-        (["OAS1_0028_MR1_mpr-1", "OAS1_0028_MR1_mpr-2", "OAS1_0028_MR2_mpr-1"], "OAS1_0028"),
+        (["OAS1_0928_MR1_mpr-1", "OAS1_0928_MR1_mpr-2", "OAS1_0928_MR2_mpr-1"], "OAS1_0928"),
         (["sub-01_ses-1", "sub-01_ses-2"], "sub-01"),
-        (["ADNI_002_S_0413_MR_1", "ADNI_002_S_0413_MR_2"], "002_S_0413"),
+        (["ADNI_991_S_9001_MR_1", "ADNI_991_S_9001_MR_2"], "991_S_9001"),
     ],
 )
 @pytest.mark.parametrize("fold", ["", "train/"])

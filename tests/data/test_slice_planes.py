@@ -68,7 +68,7 @@ def test_refuses(arguments, message):
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    people = [("OAS1_0001_MR1", 71, 0), ("OAS1_0001_MR2", 73, 0.5), ("OAS1_0002_MR1", 93, ""), ("OAS1_0003_MR1", 66, 0)]
+    people = [("OAS1_0901_MR1", 71, 0), ("OAS1_0901_MR2", 73, 0.5), ("OAS1_0902_MR1", 93, ""), ("OAS1_0903_MR1", 66, 0)]
     for name, _, _ in people:
         for letter, size in (("a", (40, 36)), ("c", (36, 36)), ("s", (36, 40))):
             write_picture(tmp_path / "images" / f"{name}_{letter}.jpg", size=size)
@@ -79,7 +79,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_pictures_of_planes_are_a_cohort(pictures):
     cohort = Cohort(pictures, COVARIATES, required=["age"])
     assert cohort.layout == "planes"
-    assert cohort.subjects == ["OAS1_0001", "OAS1_0002", "OAS1_0003"]  # two visits of one person
+    assert cohort.subjects == ["OAS1_0901", "OAS1_0902", "OAS1_0903"]  # two visits of one person
     assert [(r["plane"], r["age"], r["diagnosis"]) for r in cohort.records[3:6]] == [
         (plane, 73.0, "AD") for plane in PLANES
     ]
@@ -99,7 +99,7 @@ def test_pictures_of_planes_are_a_cohort(pictures):
 
 def test_pictures_that_are_of_nobody(pictures):
     table = pictures / "participants.tsv"
-    table.write_text(table.read_text().replace("OAS1_0003_MR1", "OAS1_0009_MR1"))
+    table.write_text(table.read_text().replace("OAS1_0903_MR1", "OAS1_0909_MR1"))
     cohort = Cohort(pictures, COVARIATES)
     assert any("3 picture(s) are of nobody" in notice for notice in cohort.notices)
     table.write_text("participant_id\tage\nsomebody\t70\n")
@@ -108,6 +108,6 @@ def test_pictures_that_are_of_nobody(pictures):
     table.unlink()
     with pytest.raises(CohortError, match=r"participants\.tsv: found no such file"):
         Cohort(pictures, COVARIATES)
-    table.write_text("participant_id\tage\tcdr\nOAS1_0003_MR1\t70\tmild\n")
+    table.write_text("participant_id\tage\tcdr\nOAS1_0903_MR1\t70\tmild\n")
     with pytest.raises(CohortError, match="cdr is 'mild', expected 0"):
         Cohort(pictures, COVARIATES)
