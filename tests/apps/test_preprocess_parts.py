@@ -29,7 +29,7 @@ def test_names_are_those_that_bids_allows():
         {"subject": "OAS1_0901", "scan": ""},
     ]
     assert [place.name for place in places_of(records)] == [
-        "sub-941S9001_ses-bl", "sub-941S9001_ses-m12", "sub-01_ses-2", "sub-OAS10001",
+        "sub-941S9001_ses-bl", "sub-941S9001_ses-m12", "sub-01_ses-2", "sub-OAS10901",
     ]  # fmt: skip
     place = places_of(records)[0]
     assert place.image.as_posix() == "sub-941S9001/ses-bl/anat/sub-941S9001_ses-bl_T1w.nii.gz"
