@@ -14,7 +14,7 @@ from monai.transforms import Transform
 
 from medgen.dicom.derived import Source, write_derived
 from medgen.dicom.segmentation import Segment, write_segmentation
-from medgen.transforms.write import KeyedWriter, checked_name, empty_folder, placed, saved
+from medgen.transforms.writing import KeyedWriter, checked_name, empty_folder, placed, saved
 
 __all__ = ["SaveDerivedDicom", "SaveDerivedDicomd", "SaveSegmentationDicom", "SaveSegmentationDicomd"]
 
