@@ -9,6 +9,7 @@ import ignite.distributed as idist
 import torch
 from toy import ToyLoader, ToyNetwork, toy_trainer
 
+from medgen.covariates import Covariates, Range
 from medgen.engines import (
     GenerativeEvaluator,
     GenerativeTrainer,
@@ -17,7 +18,9 @@ from medgen.engines import (
     run_directory,
     setup_distributed,
 )
+from medgen.engines.distributed import wrap_network
 from medgen.engines.draws import fixed_noise, fixed_times
+from medgen.networks import CovariateEmbedding
 from medgen.processes import RectifiedFlow
 
 
@@ -36,6 +39,19 @@ def train(world, rank, **changes):
     changes = {"condition_dropout": None, "trainer_class": SampleDraws, "network": network} | changes
     trainer = toy_trainer(train_data_loader=loader, epochs=4, **changes)
     return trainer
+
+
+EMBEDDED = torch.tensor([[1.0, 50.0, torch.nan], [torch.nan, torch.nan, 1.0]])
+
+
+def embedding_gradients(rows, device="cpu"):
+    """Return the gradients of an embedding whose processes see different covariates unknown."""
+    torch.manual_seed(0)
+    covariates = Covariates(diagnosis=["NC", "AD"], age=Range(18, 100, "years"), sex=["F", "M"])
+    module = CovariateEmbedding(covariates, 16)
+    wrapped = wrap_network(module, torch.device(device))  # kept until gradients are averaged
+    wrapped(rows).square().mean().backward()
+    return {name: parameter.grad for name, parameter in module.named_parameters()}
 
 
 class BrokenImage(ToyLoader):
@@ -88,6 +104,8 @@ def main(folder: Path) -> None:
         stopped.run()
     except NonFiniteError:
         seen["stopped"] = (stopped.state.optimizer_steps, stopped.state.skipped)
+
+    seen["gradients"] = embedding_gradients(EMBEDDED[rank : rank + 1])
 
     torch.save(seen, folder / f"rank{rank}.pt")
     finalize_distributed()

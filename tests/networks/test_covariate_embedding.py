@@ -1,12 +1,7 @@
 from __future__ import annotations
 
-import copy
-import os
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from medgen.covariates import Covariates, Range
 from medgen.networks import CovariateEmbedding
@@ -90,26 +85,3 @@ def test_compiled_equals_eager_with_and_without_nan():
 def test_wrong_width_is_an_error_naming_the_covariates():
     with pytest.raises(ValueError, match="diagnosis"):
         embedding()(torch.zeros(2, 2))
-
-
-def _worker(rank: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    model = torch.nn.parallel.DistributedDataParallel(embedding())
-    rows = torch.tensor([[1.0, 50.0, NAN], [NAN, NAN, 1.0]])
-    model(rows[rank : rank + 1]).square().mean().backward()
-    torch.save({n: p.grad for n, p in model.module.named_parameters()}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_average_to_the_single_process_gradient(tmp_path, free_port):
-    mp.spawn(_worker, args=(free_port, str(tmp_path)), nprocs=2)
-    single = copy.deepcopy(embedding())
-    rows = torch.tensor([[1.0, 50.0, NAN], [NAN, NAN, 1.0]])
-    single(rows).square().mean().backward()
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    for name, parameter in single.named_parameters():
-        assert torch.equal(first[name], second[name])
-        assert torch.allclose(first[name], parameter.grad, atol=1e-6)
