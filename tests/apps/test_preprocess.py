@@ -298,19 +298,31 @@ def test_a_scan_that_kills_its_worker_fails_alone(study, tmp_path, log):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("preprocess_processes")
-def test_a_scheduler_that_is_there_already_is_used(study, tmp_path, free_port, log):
-    address = f"tcp://127.0.0.1:{free_port}"
+def test_a_scheduler_that_is_there_already_is_used(study, tmp_path, log):
+    where = tmp_path / "scheduler.json"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])}
     del environment["TOY_LOG"]
     options = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(free_port), "--no-dashboard")
-    worker = ("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny")
+    # port 0: the scheduler takes a free one and writes down which
+    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(where), "--no-dashboard")
+    worker = (
+        "worker",
+        "--scheduler-file",
+        str(where),
+        "--host",
+        "127.0.0.1",
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--no-nanny",
+    )
     running = [subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_" + a[0], *a[1:]], **options)
                for a in (scheduler, worker)]  # fmt: skip
     try:
         import distributed
 
-        with distributed.Client(address, timeout=60, set_as_default=False) as client:
+        with distributed.Client(scheduler_file=str(where), timeout=60, set_as_default=False) as client:
+            address = client.scheduler.address
             client.wait_for_workers(1, timeout=60)
         found = preprocess(study, tmp_path / "out", workers=None, scheduler=address).run()
     finally:
