@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgen.bundles.check import closure, config_problems, runnable_parts, sibling_keys, targets
+from medgen.bundles.geometry import image_shape
 from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
@@ -33,6 +34,7 @@ __all__ = [
     "boolean",
     "bundle_root",
     "check_config",
+    "image_shape",
     "load",
     "load_trained",
     "manifest_of",
@@ -45,7 +47,7 @@ logger = logging.getLogger("medgen.bundles")
 
 # what a model is, and what a run may have changed: inference takes the first from the manifest beside the weights
 _MODEL = ("covariates", "process", "network_def", "codec")
-_GEOMETRY = ("image_size", "pixel_mm", "plane")
+_GEOMETRY = ("image_size", "pixel_mm", "affine", "plane")
 _PATHS = (
     "bundle_root",
     "dataset_dir",
@@ -187,7 +189,7 @@ def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> N
     for key in (*_MODEL, *_GEOMETRY):
         if key not in parser or key not in trained or parser[key] == trained[key]:
             continue
-        if any(config.get(key, ...) == parser[key] for config in defaults):
+        if parser[key] is None or any(config.get(key, ...) == parser[key] for config in defaults):
             if code := runnable_parts(trained[key], trusted=targets(defaults)):
                 text = f"{key}: the manifest beside {weights} would run {', '.join(code)}, expected medgen's own parts"
                 raise ValueError(f"{text}; if you trust it, pass {key} by hand")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
-from monai.data import MetaTensor
-from torch.utils.data import Dataset
 
 from medgen.covariates import Covariates
-from medgen.data.images import PLANES, foreground_extent, is_picture, normalise, plane_view, read_image, resample
+from medgen.data.images import PLANES, foreground_extent, plane_view, resample
+from medgen.data.in_memory import ImagesInMemory, Record, first_file
 from medgen.data.slice_choice import SliceChoice
 from medgen.data.tables import CohortError
-from medgen.progress import progress_bar
 
 __all__ = ["SliceDataset"]
 
-Record = Mapping[str, Any]
 _ROWS_COLUMNS = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}  # the axes of a volume in a picture
 
 
@@ -37,7 +32,7 @@ class _Stack(NamedTuple):
     size: float  # of the object, as the field of view is given
 
 
-class SliceDataset(Dataset):
+class SliceDataset(ImagesInMemory):
     """2D slices of volumes, or slice pictures, cached as one float16 tensor.
 
     Volumes are read in RAS (see :func:`medgen.data.images.plane_view` for how a slice lies), their intensity is
@@ -61,6 +56,7 @@ class SliceDataset(Dataset):
         channels: expected number, None for what the files give; 3 keeps pictures in colour.
         field_of_view: side of the square in mm (in pixels for pictures); None takes the largest imaged object in
             ``data`` in any plane, rounded up to 16 mm, for pictures the largest picture. Give the same to every split.
+        like: a data set, that of the training split, whose field of view is taken; in place of ``field_of_view``.
         intensity: "percentile" (see :func:`medgen.data.images.normalise`) or "none" when ``transform`` sees to it.
         seed: of the choice of slices; None takes the middle of each part.
         workers: threads that read, None for one per processor, at most 8.
@@ -91,32 +87,25 @@ class SliceDataset(Dataset):
         slices: int | None = None,
         channels: int | None = None,
         field_of_view: float | None = None,
+        like: SliceDataset | None = None,
         intensity: str = "percentile",
         seed: int | None = 0,
         workers: int | None = None,
         progress: bool = True,
     ) -> None:
         self.choice = SliceChoice(plane, slice_range, slices, seed)
-        if intensity not in ("percentile", "none"):
-            raise ValueError(f'intensity: found {intensity!r}, expected "percentile" or "none"')
-        if not data:
-            raise ValueError("data: expected at least one record, found none")
+        super().__init__(data, transform, covariates, channels, intensity, workers, progress)
         self.size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(s) for s in image_size)
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"image_size: expected one or two positive numbers, found {image_size!r}")
+        field_of_view = field_of_view if like is None else like.field_of_view
         if field_of_view is not None and not field_of_view > 0:
             raise ValueError(f"field_of_view: expected a positive size, found {field_of_view!r}")
-        self.transform, self.channels, self.intensity = transform, channels, intensity
-        declared = Covariates.from_dict(covariates) if isinstance(covariates, Mapping) else covariates or Covariates()
-        kinds = {is_picture(_first(record)) for record in data}
-        if len(kinds) > 1:
-            raise CohortError("data: found pictures and volumes, expected one kind")
-        pictures = kinds.pop()
-        scans = self._choose_pictures(data) if pictures else [[record] for record in data]
-        loaded = self._load(scans, workers, progress)
-        self.field_of_view = float(field_of_view) if field_of_view is not None else _common_field(loaded, pictures)
+        scans = self._choose_pictures(data) if self.pictures else [[record] for record in data]
+        loaded = self._load(scans)
+        self.field_of_view = float(field_of_view) if field_of_view is not None else _common_field(loaded, self.pictures)
         pixel = self.field_of_view / max(self.size)
-        self.pixel_mm = None if pictures else pixel
+        self.pixel_mm = None if self.pictures else pixel
 
         images: list[torch.Tensor] = []
         for stack in loaded:
@@ -126,63 +115,9 @@ class SliceDataset(Dataset):
         positions = [place for stack in loaded for place in stack.places]
         if not positions:
             raise CohortError(f"no slice lies in slice_range {self._ranges()} of {len(data)} image(s)")
-        if len({image.shape[1] for image in images}) > 1:
-            raise CohortError(f"the images have {sorted({i.shape[1] for i in images})} channels, expected one number")
-        self.images = torch.cat(images)
         self.positions = torch.tensor(positions, dtype=torch.float32)
-        self.records: list[Record] = [record for stack in loaded for record in stack.records]
-        self.subjects = [str(record["subject"]) for record in self.records]
-        self.declared = declared
-        found: dict[str, list[Any]] = {
-            "slice": positions,
-            "plane": [plane for stack in loaded for plane in stack.planes],
-        }
-        filled = {name: values for name, values in found.items() if name in declared}
-        self.covariates = torch.stack(
-            [
-                declared.encode(
-                    {**record, **{name: values[i] for name, values in filled.items()}},
-                    where=_first(record),
-                    unknown_keys="ignore",
-                )
-                for i, record in enumerate(self.records)
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.subjects)
-
-    @property
-    def unobserved(self) -> list[str]:
-        """Names of the covariates that are unknown for every slice: nothing can be learned about them."""
-        unknown = self.covariates.isnan().all(dim=0).tolist()
-        return [name for name, missing in zip(self.declared.names, unknown, strict=True) if missing]
-
-    @property
-    def observed(self) -> dict[str, list[Any]]:
-        """What each known covariate was seen to be: labels in declared order, or the lowest and the highest number.
-
-        What lies outside was extrapolated. Ages above 90 are given as 90: this is kept beside weights.
-        """
-        seen: dict[str, list[Any]] = {}
-        for name, column in zip(self.declared.names, self.covariates.unbind(1), strict=True):
-            known, labels = column[~column.isnan()], self.declared[name]
-            if len(known) == 0:
-                continue
-            if isinstance(labels, tuple):
-                seen[name] = [label for code, label in enumerate(labels) if (known == code).any()]
-            else:
-                low, high = float(known.min()), float(known.max())
-                seen[name] = [min(low, 90.0), min(high, 90.0)] if name == "age" else [low, high]
-        return seen
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {
-            "image": self.images[index].float(),
-            "covariates": self.covariates[index],
-            "subject": self.subjects[index],
-            "index": index,
-        }
+        found = {"slice": positions, "plane": [plane for stack in loaded for plane in stack.planes]}
+        self.fill(images, [record for stack in loaded for record in stack.records], found)
 
     def _ranges(self) -> Any:
         """The range of positions, or plane to range where there are several, for messages."""
@@ -208,43 +143,21 @@ class SliceDataset(Dataset):
             raise CohortError(f"no slice lies in slice_range {self._ranges()} of {len(data)} picture(s)")
         return kept
 
-    def _load(self, data: Sequence[list[Record]], workers: int | None, progress: bool) -> list[_Stack]:
-        """Load every scan in threads; failures are collected, so that one run names them all."""
+    def _load(self, data: Sequence[list[Record]]) -> list[_Stack]:
+        """Load every scan."""
 
-        def load(scan: list[Record]) -> Any:
-            try:
-                return [self._pictures(scan)] if is_picture(_first(scan[0])) else self._slices_of(scan[0])
-            except CohortError as error:
-                return error
+        def load(scan: list[Record]) -> list[_Stack]:
+            return [self._pictures(scan)] if self.pictures else self._slices_of(scan[0])
 
-        threads = max(1, min(workers or len(_processors()), 8, len(data)))
-        with ThreadPoolExecutor(threads, thread_name_prefix="slices") as pool:
-            jobs = pool.map(load, data)
-            loaded = list(progress_bar(jobs, progress, total=len(data), desc="reading images", unit=" images"))
-        if problems := [str(item) for item in loaded if isinstance(item, CohortError)]:
-            shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
-            raise CohortError(f"{len(problems)} of {len(data)} image(s) cannot be used:\n  {shown}")
-        return [stack for stacks in loaded for stack in stacks]
-
-    def _prepare(self, record: Record) -> tuple[torch.Tensor, MetaTensor | None]:
-        """Read one image and transform it; returns (C, *spatial), and the image with its affine if it still has one."""
-        image: Any = read_image(record["image"], self.channels)
-        if self.transform is not None:
-            image = self.transform({**record, "image": image})["image"]
-        if isinstance(image, MetaTensor):
-            return image.as_tensor().float(), image
-        return torch.as_tensor(image).float(), None
-
-    def _normalised(self, image: torch.Tensor) -> torch.Tensor:
-        return normalise(image) if self.intensity == "percentile" else image
+        return [stack for stacks in self.load_all(data, load) for stack in stacks]
 
     def _pictures(self, scan: list[Record]) -> _Stack:
         """Return the pictures of one scan, normalised together."""
-        images = [self._prepare(record)[0] for record in scan]
+        images = [self.prepare(record)[0] for record in scan]
         if len({image.shape for image in images}) > 1:
             shapes = sorted({tuple(image.shape) for image in images})
-            raise CohortError(f"{_first(scan[0])}: the slices of its scan have the shapes {shapes}, expected one")
-        stack = self._normalised(torch.stack(images, dim=1)).transpose(0, 1)
+            raise CohortError(f"{first_file(scan[0])}: the slices of its scan have the shapes {shapes}, expected one")
+        stack = self.normalised(torch.stack(images, dim=1)).transpose(0, 1)
         height, width = stack.shape[-2:]
         places = [float(record["slice"]) if "slice" in record else math.nan for record in scan]
         planes = [record.get("plane") for record in scan]
@@ -253,10 +166,10 @@ class SliceDataset(Dataset):
 
     def _slices_of(self, record: Record) -> list[_Stack]:
         """Return the chosen slices of one volume, plane by plane."""
-        volume, image = self._prepare(record)
+        volume, image = self.prepare(record)
         if volume.ndim != 4:
-            raise CohortError(f"{_first(record)}: found {volume.ndim - 1} dimensions, expected a volume")
-        volume = self._normalised(volume)
+            raise CohortError(f"{first_file(record)}: found {volume.ndim - 1} dimensions, expected a volume")
+        volume = self.normalised(volume)
         extents = foreground_extent(volume)
         spacing = [float(s) for s in image.pixdim] if image is not None else [1.0] * 3
         stacks = []
@@ -282,16 +195,8 @@ class SliceDataset(Dataset):
         return stacks
 
 
-def _first(record: Record) -> str:
-    return record["image"] if isinstance(record["image"], str) else record["image"][0]
-
-
 def _scan(record: Record) -> str:
     return f"{record['subject']}/{record.get('scan', '')}"
-
-
-def _processors() -> Sequence[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _common_field(loaded: Sequence[_Stack], pictures: bool) -> float:

@@ -49,6 +49,7 @@ class SaveSamples:
         dicom: write DICOM, a folder with one series for each image; for images of one channel.
         burned_in: write "SYNTHETIC - NOT FOR DIAGNOSIS" into the pixels of the DICOM files.
         pixel_mm: side of a pixel (voxel) in the NIfTI and DICOM files, in mm; 1 when it is not known.
+        affine: (4, 4), voxel to RAS mm, of volumes: that of the training grid; None puts their middle at the origin.
         plane: plane of the training slices, which says how a 2D image lies in space; an image of which a plane was
             asked for lies in that one.
         columns: images per row of the grid.
@@ -69,6 +70,7 @@ class SaveSamples:
         dicom: bool = False,
         burned_in: bool = True,
         pixel_mm: float | None = None,
+        affine: Sequence[Sequence[float]] | None = None,
         plane: str = "axial",
         columns: int = 8,
         rows: int = 8,
@@ -84,6 +86,7 @@ class SaveSamples:
         self.dicom = dicom
         self.burned_in = burned_in
         self.pixel_mm = float(pixel_mm or 1.0)
+        self.affine = None if affine is None else np.asarray(affine, dtype=np.float64)
         self.plane = plane
         self.columns = min(columns, requests.n)
         self.shown = min(requests.n, self.columns * rows)
@@ -139,6 +142,7 @@ class SaveSamples:
         name = f"image_{index:05d}"
         plane = covariates.get("plane") or self.plane
         affine = centred_affine(image.shape[1:], plane, self.pixel_mm)
+        affine = affine if self.affine is None or image.ndim == 3 else self.affine
         if self.nifti:
             files["nifti"] = save_nifti(image, self.output_dir / "nifti" / f"{name}.nii.gz", affine, record)
         if self.dicom:
