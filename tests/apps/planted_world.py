@@ -72,19 +72,19 @@ class World:
                     known = (diagnosis, age, sex, place) if ages else (diagnosis, math.nan, math.nan, place)
                     rows.append(known)
                     names.append(name)
-                records.append({"subject": name})
-                columns.append(
-                    {"ventricle_ml": str(ventricle_mm2(diagnosis, age, sex, 0.5, residual, age_slope=age_slope) / 30)}
-                )
+                records.append({"subject": name, "image": f"{name}.nii.gz"})
+                volume = ventricle_mm2(diagnosis, age, sex, 0.5, residual, age_slope=age_slope) / 30
+                columns.append({"ventricle_ml": str(volume)} if simulated else {})
             self.sets[split] = SimpleNamespace(
                 images=torch.tensor(np.stack(images), dtype=torch.float16),
                 covariates=torch.tensor(rows, dtype=torch.float32),
                 subjects=names,
+                records=[{"subject": name, "image": f"{name}.nii.gz"} for name in names],
                 pixel_mm=PIXEL_MM,
             )
         self.cohort = SimpleNamespace(
             records=records,
-            columns=columns if simulated else [{} for _ in columns],
+            columns=columns,
             simulated=simulated,
             ground_truth={"direct_diagnosis_effect_ml": EFFECT / 30, "age_slope_ml_per_year": age_slope / 30}
             if simulated

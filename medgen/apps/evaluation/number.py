@@ -13,14 +13,14 @@ from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import chosen, plane_rows
 from medgen.apps.evaluation.question import Anatomy, Question, Reference
 from medgen.apps.evaluation.real import RealImages
+from medgen.apps.evaluation.trend import BAND, trend
 from medgen.covariates import Covariates, Range
-from medgen.metrics import FeatureRegressor, SubjectResampler, agreement, band_starts, number_trend
+from medgen.metrics import FeatureRegressor, SubjectResampler, agreement, band_starts
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["NumberAgreement"]
 
 Array = NDArray[np.float64]
-BAND = 10.0  # width of the bands that figures are given by, in the covariate's unit
 
 
 class NumberAgreement(Question):
@@ -163,19 +163,11 @@ class NumberAnatomy(Anatomy):
         self.question, self.resampler, self.unit = question, resampler, unit
         self.bands = band_starts(real.target, BAND)
         self.images, self.subjects = len(areas), len(set(real.subjects))
-        self.values, self.adjusted_for = self._trend(areas, real)
+        self.values, self.adjusted_for = trend(question, areas, real, resampler, self.bands)
         self.known = None
         if volumes is not None and slope_ml:
             columns = question.columns(real.covariates)
             self.known = KnownEffect(areas, volumes, columns, real.subjects, float(slope_ml), resampler)
-
-    def _trend(self, areas: Array, images: Any) -> tuple[dict[str, Array], list[str]]:
-        columns = self.question.columns(images.covariates)
-        known = {name: column for name, column in columns.items() if np.isfinite(column).all() and np.ptp(column) > 0}
-        place = known.pop("slice", None)
-        weights = np.concatenate([np.ones((1, len(areas))), self.resampler.weights(images.subjects)])
-        found = number_trend(areas, images.target, place, list(known.values()), weights, self.bands, BAND)
-        return found, [*known, *(["slice"] if place is not None else [])]
 
     def _figures(self, values: dict[str, Array]) -> dict[str, Any]:
         bands = [
@@ -197,7 +189,7 @@ class NumberAnatomy(Anatomy):
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
         """The same of generated images, with ratios."""
-        values, adjusted_for = self._trend(areas, generated)
+        values, adjusted_for = trend(self.question, areas, generated, self.resampler, self.bands)
         counts = {"adjusted_for": adjusted_for, "images": len(areas), "subjects": len(set(generated.subjects))}
         return (
             self._figures(values)

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from medgen import __version__
 from medgen.apps.evaluation.anatomy import known_volumes
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.figures import LikenessByPlane, originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
+from medgen.apps.evaluation.judge import trained_judge
 from medgen.apps.evaluation.number import NumberAgreement
 from medgen.apps.evaluation.planes import axial_rows
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts, provenance
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages, check_splits, draw_profiles
+from medgen.apps.evaluation.traits import Trait, find_traits, trait_figures
 from medgen.covariates import Covariates
-from medgen.files import key_of
-from medgen.metrics import SubjectResampler, check_same_scale, ventricle_area
+from medgen.metrics import FeatureRegressor, SubjectResampler, check_same_scale, ventricle_area
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["Evaluation", "Evidence"]
@@ -47,6 +47,7 @@ class Evidence:
         neighbours: rows of ``train`` nearest to each image of the main guidance, and their scores.
         areas: ventricle areas at equal covariates, by name of the group, for plots of a label.
         scores: of the judge, real and generated, with the targets, for plots.
+        traits: by name, the numbers and single values of each trait, true, predicted and generated; private.
     """
 
     metrics: dict[str, Any]
@@ -58,6 +59,7 @@ class Evidence:
     neighbours: dict[str, Any]
     areas: dict[str, Any]
     scores: dict[str, Any]
+    traits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Evaluation:
@@ -90,6 +92,8 @@ class Evaluation:
         codec: decodes latents; None for pixel models.
         judge: a classifier or regressor, for label and likeness; None makes one on ``device``.
         ventricles: measure ventricle areas, of axial T1 slices without skull; others are passed over.
+        traits: numeric columns of the cohort's table, other than covariates, that are followed along a number, see
+            :class:`medgen.apps.evaluation.traits.TraitTrend`; None takes nWBV where the table has it.
         replicates: of the bootstrap over subjects.
         seed: of profiles, noise, judge and bootstrap.
         device: of the judge.
@@ -121,6 +125,7 @@ class Evaluation:
         codec: Any = None,
         judge: FeatureModel | None = None,
         ventricles: bool = True,
+        traits: Sequence[str] | None = None,
         replicates: int = 1000,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -142,6 +147,7 @@ class Evaluation:
         self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
         self.pixel_mm = check_splits(self.real, datasets)
         self.ventricles = ventricles
+        self.traits = find_traits(traits, cohort, datasets, self.question)
         self.cache = StageCache(self.output_dir / "private")
 
     def run(self) -> dict[str, Any]:
@@ -190,41 +196,48 @@ class Evaluation:
                 }
             )
         anatomy, areas = self._anatomy(generated, rows, resampler) if self.ventricles else (None, {})
+        of_traits, made_traits, trait_values = trait_figures(
+            self.traits, question, self._trait_model, generated, resampler, self.guidance
+        )
         main, near = generated[self.guidance], {}
         for row, (scale, images) in zip(rows, generated.items(), strict=True):
             found = originality(images.images.numpy(), test.images.numpy(), train.images.numpy(), train.subjects)
             near[scale] = {key: found.pop(key) for key in ("flagged", "rows", "scores")}
             row["originality"] = found
+            row["traits"] = made_traits[scale]
         metrics = provenance(self, notices) | {
             question.judged_by: {"features": features["test"].shape[1], "epochs": len(judge.history)},
-            "real": reference.figures() | {"ventricles": anatomy},
+            "real": reference.figures() | {"ventricles": anatomy, "traits": of_traits},
             "generated": rows,
         }
         by_target = {"real": (test_scores, test.target), "generated": (scores[self.guidance], main.target)}
         flagged = {scale: found["flagged"] for scale, found in near.items()}
         return Evidence(
-            metrics, self.covariates, generated, train, test, flagged, near[self.guidance], areas, by_target
+            metrics,
+            self.covariates,
+            generated,
+            train,
+            test,
+            flagged,
+            near[self.guidance],
+            areas,
+            by_target,
+            trait_values,
         )
 
     def _trained_judge(self) -> FeatureModel:
-        """The judge, read where it was trained on the same images with the same settings."""
-        train, validation, judge = self.real["train"], self.real["validation"], self.question.judge
-        kind = self.question.judged_by
-        settings = {k: v for k, v in vars(judge).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
-        key = key_of(__version__, train.digest(), validation.digest(), settings)
-        path = self.cache.path(kind, key, ".pt")
-        if path.is_file():
-            logger.info("%s: found %s", kind, path.name)
-            return judge.load(path, key)
-        logger.info("%s: training on %d images", kind, len(train.subjects))
-        columns = list(self.question.columns(train.covariates).values())
-        others = torch.from_numpy(np.stack(columns, axis=1)).float() if columns else None
-        judge.fit(
-            train.images, train.target, train.subjects,
-            validation.images, validation.target, validation.subjects, others,
-        )  # fmt: skip
-        judge.save(path, key)
-        return judge
+        train, question = self.real["train"], self.question
+        columns = question.columns(train.covariates)
+        return trained_judge(question.judge, question.judged_by, train, self.real["validation"], columns, self.cache)
+
+    def _trait_model(self, trait: Trait) -> FeatureModel:
+        """The regressor of a trait, with the settings of the judge."""
+        settings = {
+            name: getattr(self.question.judge, name) for name in ("epochs", "patience", "seed", "device", "amp")
+        }
+        train, model = trait.learned("train"), FeatureRegressor(**settings)
+        columns = self.question.columns(train.covariates)
+        return trained_judge(model, "trait", train, trait.learned("validation"), columns, self.cache)
 
     def _generated(self) -> dict[float, GeneratedImages]:
         """Images at every guidance; those of a smaller number are of the first profiles of a larger one."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medgen.apps.evaluation.run import Evidence
-from medgen.apps.report import page, pictures, plots
+from medgen.apps.report import of_trait, page, pictures, plots
 from medgen.apps.report.ratio import ratio_card
 from medgen.apps.report.words import (
     ALIKE,
@@ -129,6 +129,7 @@ def summary(metrics: Metrics, add: Add) -> None:
             )
     if row.get("ventricles"):
         _ventricle_rows(metrics, row["ventricles"], add)
+    of_trait.summary(metrics, add)
 
 
 def _ventricle_rows(metrics: Metrics, found: Metrics, add: Add) -> None:
@@ -196,8 +197,8 @@ def guidance_panels() -> list[plots.Panel]:
 
 
 def sections(evidence: Evidence) -> list[str]:
-    """Figures by band, and the judge."""
-    return [_by_band(evidence.metrics), _regressor(evidence.metrics)]
+    """Figures by band, traits, and the judge."""
+    return [_by_band(evidence.metrics), *of_trait.sections(evidence.metrics), _regressor(evidence.metrics)]
 
 
 def _by_band(metrics: Metrics) -> str:

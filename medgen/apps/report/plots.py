@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-__all__ = ["Panel", "band_plot", "guidance_plot", "score_plot", "ventricle_plot"]
+__all__ = ["Panel", "band_plot", "guidance_plot", "scatter_plot", "score_plot", "ventricle_plot"]
 
 REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
 GRID, BAND = "#e3e8eb", "#dff0e4"
@@ -60,12 +60,14 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
 def band_plot(
     bands: Sequence[str], sources: Mapping[str, Sequence[Mapping[str, Any]]], ylabel: str, title: str, zero: bool
 ) -> bytes:
-    """One figure with its interval for each band of a number, real beside generated."""
+    """One figure with its interval for each band of a number, real beside generated; three sources at most."""
     figure, (axis,) = _figure(1, (6.4, 3.2))
     places = np.arange(len(bands))
     if zero:
         axis.axhline(0, color="#9aa7ae", linewidth=1)
-    for side, colour, (source, figures) in zip((-0.08, 0.08), (REFERENCE, OTHER), sources.items(), strict=True):
+    colours = (REFERENCE, OTHER) if len(sources) == 2 else (INK, REFERENCE, OTHER)
+    sides = 0.16 * (np.arange(len(sources)) - (len(sources) - 1) / 2)
+    for side, colour, (source, figures) in zip(sides, colours, sources.items(), strict=True):
         value, low, high = (np.array([_or_nan(f[name]) for f in figures]) for name in ("value", "low", "high"))
         errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
         axis.errorbar(places + side, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, label=source)
@@ -73,6 +75,19 @@ def band_plot(
     axis.set_ylabel(ylabel)
     axis.set_title(title)
     axis.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def scatter_plot(series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str) -> bytes:
+    """Single values against a number, a panel for each series, with its line of least squares; private."""
+    figure, axes = _figure(len(series), (3.2 * len(series), 3.0), sharey=True)
+    for axis, colour, (title, (x, y)) in zip(axes, (INK, REFERENCE, OTHER), series.items(), strict=True):
+        axis.scatter(x, y, s=9, color=colour, alpha=0.45, linewidth=0)
+        ends = np.array([np.min(x), np.max(x)])
+        axis.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=colour, linewidth=1.5)
+        axis.set_title(title)
+        axis.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
     return _png(figure)
 
 

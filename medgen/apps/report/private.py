@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medgen.apps.evaluation.run import Evidence
-from medgen.apps.report import of_number, page, pictures
+from medgen.apps.report import of_number, of_trait, page, pictures
 from medgen.apps.report.words import main_row, number, originality_words
 
 __all__ = ["private_report"]
@@ -41,4 +41,5 @@ def private_report(evidence: Evidence) -> str:
     )
     caption = "The generated images nearest to a training image, beside the nearest image of each of three subjects."
     parts.append(page.section("Nearest training images", page.paragraph(text), page.figure(near, caption)))
+    parts += of_trait.private_sections(evidence)
     return page.document("PRIVATE: real beside generated", parts)

@@ -65,6 +65,24 @@ _NUMBER_FIDELITY = _object(
         "extrapolated": _COUNT,
     }
 )
+# traits that the generator was not told of, along the number
+_TRAIT_TREND = {
+    "slope": _FIGURE,
+    "spread": _FIGURE,
+    "bands": {"type": "array", "items": _object({**_BAND, "mean": _FIGURE})},
+}
+_TRAIT_AGREEMENT = _object(dict.fromkeys(("correlation", "slope", "error", "correlation_at_equal_number"), _FIGURE))
+_REAL_TRAIT = _object(
+    {
+        "agreement": _TRAIT_AGREEMENT,
+        "per": {"type": "number", "description": "slopes are for so many units of the number"},
+        "true": _object(_TRAIT_TREND),
+        "predicted": _object(_TRAIT_TREND),
+        **{name: _EFFECT[name] for name in ("adjusted_for", "images", "subjects")},
+    }
+)
+_GENERATED_TRAIT = _object({**_TRAIT_TREND, "slope_ratio": _FIGURE, "spread_ratio": _FIGURE})
+_REAL_TRAITS = {"traits": {"type": "object", "additionalProperties": _REAL_TRAIT}}
 _LABEL_FIDELITY = _object(dict.fromkeys(("auc", "auc_adjusted", "ratio", "ratio_adjusted"), _FIGURE))
 _LIKENESS = _object(
     {
@@ -83,6 +101,7 @@ _REAL_LABEL = _object(
         "auc_subject": _FIGURE,
         "auc_adjusted": _FIGURE,
         "ventricles": {"anyOf": [_COHORT_VENTRICLES, {"type": "null"}]},
+        **_REAL_TRAITS,
     }
 )
 _REAL_NUMBER = _object(
@@ -90,6 +109,7 @@ _REAL_NUMBER = _object(
         "agreement": _object({**_AGREEMENT, "bands": _BIAS_BY_BAND}),
         "by_plane": {"type": "object", "additionalProperties": _object(_AGREEMENT)},
         "ventricles": {"anyOf": [_COHORT_TREND, {"type": "null"}]},
+        **_REAL_TRAITS,
     }
 )
 _JUDGE = _object({"features": _COUNT, "epochs": _COUNT})
@@ -104,14 +124,15 @@ _ROW = {
         "likeness": _LIKENESS,
         "likeness_by_plane": {"type": "object", "additionalProperties": _LIKENESS},
         "ventricles": {"anyOf": [_GENERATED_VENTRICLES, _GENERATED_TREND]},
+        "traits": {"type": "object", "additionalProperties": _GENERATED_TRAIT},
         "originality": _object(
             {"images": _COUNT, "generated": _NUMBER, "held_out": _NUMBER, "closer": _NUMBER, "near_copies": _COUNT}
         ),
         "evaluations_per_image": _COUNT,
         "seconds_per_image": {"type": "number"},
     },
-    "required": ["guidance", "main", "per_class", "label", "likeness", "originality", "evaluations_per_image",
-                 "seconds_per_image"],
+    "required": ["guidance", "main", "per_class", "label", "likeness", "originality", "traits",
+                 "evaluations_per_image", "seconds_per_image"],
     "additionalProperties": False,
 }  # fmt: skip
 
