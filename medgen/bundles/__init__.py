@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgen.bundles.check import closure, config_problems, runnable_parts, sibling_keys, targets
 from medgen.bundles.geometry import image_shape
+from medgen.bundles.weights import load_codec, load_trained, publish_codec
 from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
@@ -25,7 +26,6 @@ from medgen.bundles.workflow import (
 from medgen.spelling import nearest
 
 if TYPE_CHECKING:
-    import torch
     from monai.bundle import ConfigParser
 
     from medgen.bundles.loaded import LoadedBundle
@@ -36,8 +36,10 @@ __all__ = [
     "check_config",
     "image_shape",
     "load",
+    "load_codec",
     "load_trained",
     "manifest_of",
+    "publish_codec",
     "settings_of",
     "training_settings",
     "use_trained",
@@ -53,6 +55,7 @@ _PATHS = (
     "dataset_dir",
     "output_dir",
     "ckpt_dir",
+    "codec_weights",
     "run_dir",
     "pretrained",
     "subject_map",
@@ -136,7 +139,18 @@ def training_settings(**more: Any) -> dict[str, Any]:
         raise RuntimeError("training_settings: found no MONAI ConfigWorkflow that calls it")
     config = workflow.parser.get()
     plain = {key: value for key, value in config.items() if key not in _UNTOLD and _is_plain(value)}
-    return plain | {key: config[key] for key in _MODEL if key in config} | more
+    return plain | {key: inlined(config, config[key]) for key in _MODEL if key in config} | more
+
+
+def inlined(config: Mapping[str, Any], part: Any) -> Any:
+    """Return a part of a configuration with the components that it refers to written out.
+
+    A reference to another part of the model stays: the manifest has that one too.
+    """
+    if isinstance(part, Mapping):
+        return {key: inlined(config, value) for key, value in part.items()}
+    name = part[1:] if isinstance(part, str) and part.startswith("@") else ""
+    return inlined(config, config[name]) if name in config and name not in _MODEL else part
 
 
 def settings_of(item: str) -> dict[str, Any]:
@@ -223,36 +237,6 @@ def manifest_of(weights: str | Path) -> dict[str, Any]:
     from medgen.handlers.manifest import manifest_path, read_manifest
 
     return read_manifest(weights, check=False) if manifest_path(weights).is_file() else {}
-
-
-def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = None) -> torch.nn.Module:
-    """Load ``model.pt`` into a network, after comparing its SHA-256 with the manifest's.
-
-    Returns:
-        ``network`` on ``device``, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: when there are no weights, saying how to get them.
-        ValueError: when the file is not the one that the manifest describes, or belongs to another network.
-    """
-    from medgen.handlers.manifest import manifest_path, read_manifest
-    from medgen.networks.loading import load_weights
-
-    weights = Path(weights)
-    if not weights.is_file():
-        train = weights.parent.parent / "configs" / "train.json"
-        command = (
-            f"`python -m monai.bundle run --config_file {train}`, or name" if train.is_file() else "train.json; name"
-        )
-        text = f"{weights}: found no trained weights. Make them with {command} others by --ckpt_dir"
-        raise user_error(FileNotFoundError(text))
-    if manifest_path(weights).is_file():
-        read_manifest(weights)
-    try:
-        network.load_state_dict(load_weights(weights))
-    except RuntimeError as error:
-        raise ValueError(f"{weights}: does not fit network_def; {error}") from error
-    return network.to(device).eval()
 
 
 def load(path: str | Path, device: Any = None) -> LoadedBundle:

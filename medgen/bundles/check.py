@@ -111,7 +111,12 @@ def runnable_parts(part: Any, trusted: Collection[str] = ()) -> list[str]:
 
 
 def _is_own_class(target: str) -> bool:
-    """Whether ``target`` is a class that medgen publishes for models; an exact name, as modules lead to others."""
+    """Whether ``target`` is a class that medgen publishes for models; an exact name, as modules lead to others.
+
+    MONAI's two autoencoders, which medgen's codecs take, count as such.
+    """
+    if target in ("monai.networks.nets.AutoencoderKL", "monai.networks.nets.VQVAE"):
+        return True
     module, _, name = target.rpartition(".")
     if module not in ("medgen", "medgen.networks", "medgen.processes"):
         return False

@@ -29,6 +29,7 @@ class LoadedBundle:
         covariates: what images can be conditioned on.
         network: the trained network, in evaluation mode on ``device``.
         process: the process it was trained with.
+        codec: what stands between its latents and images; the identity for a pixel model.
         manifest: what is recorded beside the weights: SHA-256, iteration, data terms.
 
     Raises:
@@ -52,7 +53,9 @@ class LoadedBundle:
         self._config = deepcopy(self._parser.get())
         self.covariates = self._parser.get_parsed_content("covariates")
         self.process = self._parser.get_parsed_content("process")
-        self.network = load_trained(self._parser.get_parsed_content("network_def"), weights, self.device)
+        self.codec = self._parser.get_parsed_content("codec")
+        network = self._parser.get_parsed_content("network_def")
+        self.network = load_trained(network, weights, self.device, self.codec)
 
     def __repr__(self) -> str:
         return f"LoadedBundle({self.root.name}, {self.covariates}, {self.device})"
@@ -85,6 +88,7 @@ class LoadedBundle:
         parser.locator = self._parser.locator
         parser["progress"] = progress
         parser["process"] = self.process
+        parser["codec"] = self.codec
         wanted = {name: values[name] for name in self.covariates if name in values}
         for name in unobserved_covariates(self.manifest.get("config") or {}, wanted):
             del wanted[name]
@@ -116,7 +120,13 @@ class LoadedBundle:
         while waiting:
             for name in self._parser.ref_resolver.find_refs_in_config(self._config[waiting.pop()], ""):
                 key = name.split("::")[0]
-                if key in self._config and key not in found | {"process", "network_def", "covariates", "bundle_root"}:
+                if key in self._config and key not in found | {
+                    "process",
+                    "codec",
+                    "network_def",
+                    "covariates",
+                    "bundle_root",
+                }:
                     found.add(key)
                     waiting.append(key)
         return {key for key in found if not isinstance(self._config[key], dict) or "_target_" not in self._config[key]}

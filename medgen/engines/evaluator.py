@@ -16,6 +16,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from medgen.engines.draws import fixed_noise, fixed_times
+from medgen.engines.encoding import encode
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.handlers.mean_loss import MeanLoss, lower_is_better
 from medgen.inferers.denoising import DenoisingInferer
@@ -44,7 +45,7 @@ class GenerativeEvaluator(SupervisedEvaluator):
         inferer: what to do; by default ``DenoisingInferer(process)``.
         process: by default the inferer's.
         loss_function: ``loss(prediction, target, process, t) -> (B,)``; by default the mean squared error.
-        codec: encodes images to latents before validation; None = none.
+        codec: encodes images to latents, their posterior's mean, before validation; None = none.
         seed: of times and noise.
         amp: "auto" = bfloat16 autocast where the hardware has it; true or false to insist.
         epoch_length: batches; by default the loader's length.
@@ -141,7 +142,7 @@ class GenerativeEvaluator(SupervisedEvaluator):
         return self.state.output
 
     def _validate(self, batchdata: Any, images: torch.Tensor, conditions: dict[str, torch.Tensor]) -> None:
-        clean = images if self.codec is None else self.codec.encode(images)
+        clean = encode(self.codec, images, batchdata)
         indices = self._indices(batchdata, clean.shape[0])
         noise = fixed_noise(clean.shape[1:], indices, self.seed).to(clean)
         t = fixed_times(self.process, indices, self.seed)

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 
 from medgen.engines.condition_dropout import Conditions
+from medgen.engines.encoding import MOMENTS
 
 __all__ = ["PrepareConditions", "batch_names"]
 
@@ -50,6 +51,8 @@ class PrepareConditions(PrepareBatch):
     ) -> tuple[Any, None, tuple, dict[str, Any]]:
         """Return ``(clean image or seeds, None, (), conditions as keyword arguments of the network)``.
 
+        A batch of cached latents (:class:`medgen.data.LatentDataset`) has their ``moments`` instead of an image.
+
         Raises:
             KeyError: when the batch holds neither an image nor seeds.
             TypeError: when the batch is no mapping.
@@ -65,8 +68,9 @@ class PrepareConditions(PrepareBatch):
             return value.to(device=device, non_blocking=non_blocking, **kwargs)
 
         conditions = Conditions(move(self.covariates), move(self.context), move(self.condition_image)).given()
-        if self.image in batchdata:
-            return move(self.image), None, (), conditions
+        for key in (self.image, MOMENTS):
+            if key in batchdata:
+                return move(key), None, (), conditions
         if self.seed in batchdata:
             return batchdata[self.seed], None, (), conditions
         raise KeyError(f"batch: expected {self.image!r} or {self.seed!r} among its keys, found {sorted(batchdata)}")

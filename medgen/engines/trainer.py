@@ -21,6 +21,7 @@ from medgen.engines.checkpoint import latest_checkpoint, read_checkpoint, restor
 from medgen.engines.condition_dropout import ConditionDropout, Conditions
 from medgen.engines.distributed import from_first_rank, is_first_rank, unwrap, wrap_network
 from medgen.engines.draws import training_noise, training_times
+from medgen.engines.encoding import encode, image_shape, posterior_generator
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.engines.step import TrainingStep
@@ -60,7 +61,8 @@ class GenerativeTrainer(SupervisedTrainer):
         epoch_length: iterations (micro-batches) per epoch; by default the loader's length.
         covariates: the declaration, for handlers and manifest.
         condition_dropout: which conditions to hide from the network; None = none.
-        codec: encodes images to latents; None = the process works on pixels. It stays outside DDP and optimizer.
+        codec: encodes images to latents, drawn from its posterior; None = the process works on pixels. It stays outside
+            DDP and optimizer. Batches may bring cached ``moments`` of latents (:class:`medgen.data.LatentDataset`).
         lr_scheduler: PyTorch schedule that counts completed optimizer steps.
         ema: average of the weights, advanced on completed optimizer steps; None = none.
         accumulation_steps: micro-batches per optimizer step.
@@ -197,7 +199,6 @@ class GenerativeTrainer(SupervisedTrainer):
             max_skipped=max_skipped,
             seed=seed,
             amp=amp,
-            random_network=True if _is_random(codec) else None,
             run_dir=run_dir,
         )
         self.accumulation_steps = accumulation_steps
@@ -264,14 +265,14 @@ class GenerativeTrainer(SupervisedTrainer):
         if batchdata is None:
             raise ValueError("batch: the loader gave None")
         images, _, _, conditions = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        self.batch_size, *shape = images.shape
-        self.image_shape = tuple(shape)
+        self.batch_size = images.shape[0]
+        self.image_shape = image_shape(self.codec, images, batchdata)
         if not self.unwrapped_network.training:
             self.network.train()
 
         def compute_loss() -> torch.Tensor:
             with torch.no_grad():
-                clean = images if self.codec is None else self.codec.encode(images)
+                clean = encode(self.codec, images, batchdata, self._posterior())
             if self.memory_format is not torch.preserve_format:
                 clean = clean.contiguous(memory_format=self.memory_format)
             noise, t, given = self.draw(clean, Conditions(**conditions))
@@ -300,6 +301,11 @@ class GenerativeTrainer(SupervisedTrainer):
             conditions = self.condition_dropout(conditions, generator("conditions", *key))
         return training_noise(clean, *key), t, conditions
 
+    def _posterior(self) -> torch.Generator:
+        """What draws the latents of the current micro-batch."""
+        key = (self.seed, self.step.rank, *self.step.place(self.state.iteration))
+        return posterior_generator(self.state.device, *key)
+
     def _in_precision(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self.step.precision():
             return self.network(*args, **kwargs)
@@ -308,10 +314,3 @@ class GenerativeTrainer(SupervisedTrainer):
 def _memory_format(network: nn.Module) -> torch.memory_format:
     volumetric = any(parameter.ndim == 5 for parameter in network.parameters())
     return torch.channels_last_3d if volumetric else torch.channels_last
-
-
-def _is_random(codec: Any) -> bool:
-    """Whether encoding may draw from a distribution (all codecs may but the identity)."""
-    from medgen.networks.codec import IdentityCodec
-
-    return codec is not None and not isinstance(codec, IdentityCodec)

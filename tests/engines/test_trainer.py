@@ -104,7 +104,7 @@ def test_the_loss_function_decides():
 
 def test_a_codec_puts_the_process_into_its_space():
     class Halving(nn.Module):
-        def encode(self, image):
+        def encode(self, image, generator=None):
             return nn.functional.avg_pool2d(image, 2)
 
     trainer = toy_trainer(epochs=1, codec=Halving())

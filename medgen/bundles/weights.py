@@ -1,0 +1,158 @@
+"""Trained weights of a bundle: the generative model's, and those of the codec that it works behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgen.bundles.workflow import calling_workflow, user_error
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_codec", "load_trained", "publish_codec"]
+
+logger = logging.getLogger("medgen.bundles")
+
+
+def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = None, codec: Any = None) -> Any:
+    """Load ``model.pt`` into a network, after comparing its SHA-256 with the manifest's; and its codec.
+
+    Args:
+        network: the generative network.
+        weights: for example ``models/model.pt``.
+        device: where to put both.
+        codec: of the model; a codec with weights is filled from ``codec.pt`` beside the model's.
+
+    Returns:
+        ``network`` on ``device``, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: when there are no weights, saying how to get them.
+        ValueError: when a file is not the one that the manifest describes, or belongs to another network or codec.
+    """
+    from medgen.handlers.manifest import manifest_path, read_manifest
+    from medgen.networks.loading import load_weights
+
+    weights = Path(weights)
+    if not weights.is_file():
+        raise user_error(FileNotFoundError(f"{weights}: found no trained weights. Make them with {_made_by(weights)}"))
+    manifest = read_manifest(weights) if manifest_path(weights).is_file() else {}
+    latent = hasattr(codec, "autoencoder")
+    wanted = manifest.get("codec_sha256")
+    if wanted and not latent:
+        raise ValueError(f"{weights}: works on latents, so it needs its codec; found {type(codec).__name__}")
+    try:
+        network.load_state_dict(load_weights(weights))
+    except RuntimeError as error:
+        raise ValueError(f"{weights}: does not fit network_def; {error}") from error
+    if latent:
+        file = weights.with_name("codec.pt")
+        load_codec(codec, file, device)
+        if wanted and codec.sha256 != wanted:
+            text = f"{file}: has SHA-256 {codec.sha256}, but {weights} was trained behind the codec {wanted}"
+            raise user_error(ValueError(f"{text}; take that run's codec.pt, or train the model again behind this one"))
+    return network.to(device).eval()
+
+
+def load_codec(codec: Any, path: str | Path, device: Any = None) -> Any:
+    """Load ``codec.pt`` into a codec, after comparing its SHA-256 with that of ``codec.json`` beside it.
+
+    Args:
+        codec: as the configuration describes it; one without weights is returned as it is.
+        path: the file that ``train_autoencoder.json`` made.
+        device: where to put it.
+
+    Returns:
+        ``codec``, frozen.
+
+    Raises:
+        FileNotFoundError: when there is no such file, saying how to get it.
+        ValueError: when the file was damaged, or belongs to a codec of another kind or size.
+    """
+    from medgen.files import file_sha256
+    from medgen.handlers.manifest import manifest_path, read_manifest
+    from medgen.networks.loading import load_weights
+
+    if not hasattr(codec, "autoencoder"):
+        return codec
+    path = Path(path)
+    if not path.is_file():
+        text = f"{path}: found no trained codec. Make it with {_made_by(path, 'train_autoencoder.json')}"
+        raise user_error(FileNotFoundError(text))
+    trained = _definition(read_manifest(path)) if manifest_path(path).is_file() else None
+    workflow = calling_workflow()
+    asked = None if workflow is None else _definition({"config": workflow.parser.get()})
+    if trained and asked and trained.get("_target_") != asked.get("_target_"):
+        raise user_error(
+            ValueError(f"codec: is {asked.get('_target_')}, but {path} was trained as {trained.get('_target_')}")
+        )
+    try:
+        codec.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        text = f"codec: {path} was trained as {json.dumps(trained)}, which is not the one described here; {error}"
+        raise user_error(ValueError(text)) from error
+    codec.sha256, codec.source = file_sha256(path), path
+    return codec.to(device).freeze()
+
+
+def publish_codec(
+    codec: Any, weights: str | Path, batches: Iterable[Any], publish_dir: str | Path | None = None
+) -> Path:
+    """Make ``codec.pt`` of a trained autoencoder: measure the latents' shift and scale, and write both.
+
+    All processes call it; they share the measuring, and the first one writes.
+
+    Args:
+        codec: to fill.
+        weights: of the autoencoder, ``autoencoder.pt`` in the folder of its run; ``codec.pt`` is written beside it.
+        batches: one pass over the training images.
+        publish_dir: where ``codec.pt`` and ``codec.json`` are copied (a bundle's ``models``).
+
+    Returns:
+        ``codec.pt`` in the folder of the run.
+    """
+    import ignite.distributed as idist
+
+    from medgen.handlers.manifest import copy_model, manifest_path, read_manifest, write_model
+    from medgen.networks.loading import load_weights
+
+    weights = Path(weights)
+    codec.autoencoder.load_state_dict(load_weights(weights))
+    codec.measure(batches)
+    target = weights.with_name("codec.pt")
+    if idist.get_rank() == 0:
+        own = ("file", "sha256", "parameters", "written", "software")
+        facts = {key: value for key, value in read_manifest(weights).items() if key not in own}
+        measured = {"shift": codec.shift.tolist(), "scale": codec.scale.tolist()}
+        write_model(codec.state_dict(), target, facts | {"codec": type(codec).__name__, "latent": measured})
+        logger.info("the latents' shift is %s, their scale %s", measured["shift"], measured["scale"])
+        if publish_dir is not None:
+            there = Path(publish_dir) / "codec.pt"
+            if there.is_file() and manifest_path(there).is_file():
+                old = read_manifest(there, check=False)
+                if old.get("run") != facts.get("run"):
+                    logger.warning("the codec of another run in %s is replaced; that run keeps its own", publish_dir)
+            logger.info("published %s", copy_model(target, publish_dir))
+    idist.barrier()
+    return target
+
+
+def _definition(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the codec that a manifest, or a configuration, describes, written out."""
+    from medgen.bundles import inlined
+
+    config = manifest.get("config") or {}
+    found = inlined(config, config.get("codec") or {})
+    return found if isinstance(found, dict) else {}
+
+
+def _made_by(weights: Path, name: str = "train.json") -> str:
+    """Say which command makes ``weights``."""
+    train = weights.parent.parent / "configs" / name
+    option = "--ckpt_dir" if name == "train.json" else "--codec_weights"
+    command = f"`python -m monai.bundle run --config_file {train}`, or name" if train.is_file() else f"{name}; name"
+    return f"{command} others by {option}"
