@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import os
@@ -15,6 +16,8 @@ import torch
 from medgen.apps.evaluation.anatomy import known_volumes
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
+from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
+from medgen.apps.evaluation.evidence import Evidence
 from medgen.apps.evaluation.figures import LikenessByPlane, originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
@@ -31,35 +34,6 @@ from medgen.metrics.feature_model import FeatureModel
 __all__ = ["Evaluation", "Evidence"]
 
 logger = logging.getLogger("medgen.evaluation")
-
-
-@dataclasses.dataclass
-class Evidence:
-    """Everything a report is written from.
-
-    Attributes:
-        metrics: the content of ``metrics.json``.
-        covariates: their declaration.
-        generated: images by guidance, in [-1, 1].
-        train: training images; private unless simulated.
-        test: held-out images; private unless simulated.
-        flagged: which images of each guidance are near copies of a training image.
-        neighbours: rows of ``train`` nearest to each image of the main guidance, and their scores.
-        areas: ventricle areas at equal covariates, by name of the group, for plots of a label.
-        scores: of the judge, real and generated, with the targets, for plots.
-        traits: by name, the numbers and single values of each trait, true, predicted and generated; private.
-    """
-
-    metrics: dict[str, Any]
-    covariates: Covariates
-    generated: dict[float, GeneratedImages]
-    train: RealImages
-    test: RealImages
-    flagged: dict[float, Any]
-    neighbours: dict[str, Any]
-    areas: dict[str, Any]
-    scores: dict[str, Any]
-    traits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Evaluation:
@@ -94,6 +68,9 @@ class Evaluation:
         ventricles: measure ventricle areas, of axial T1 slices without skull; others are passed over.
         traits: numeric columns of the cohort's table, other than covariates, that are followed along a number, see
             :class:`medgen.apps.evaluation.traits.TraitTrend`; None takes nWBV where the table has it.
+        solvers: pairs of a solver and its steps, ``[["euler", 10], ["euler", 50]]``, whose distances are compared at
+            the main guidance; None for no comparison.
+        solver_seeds: sets of noise for that.
         replicates: of the bootstrap over subjects.
         seed: of profiles, noise, judge and bootstrap.
         device: of the judge.
@@ -126,6 +103,8 @@ class Evaluation:
         judge: FeatureModel | None = None,
         ventricles: bool = True,
         traits: Sequence[str] | None = None,
+        solvers: Sequence[Sequence[Any]] | None = None,
+        solver_seeds: int = 3,
         replicates: int = 1000,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -142,6 +121,7 @@ class Evaluation:
         self.output_dir, self.name, self.seed, self.replicates = Path(output_dir), name, seed, replicates
         self.guidance, self.guidances = float(main), sorted({float(main), *(float(g) for g in guidances)})
         self.n_per_class, self.n_sweep = n_per_class, n_sweep
+        self.solvers, self.solver_seeds = solver_settings(solvers, solver_seeds), solver_seeds
         self.model = model_facts(network, weights, cohort)
         datasets = {"train": train, "validation": validation, "test": test}
         self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
@@ -209,6 +189,7 @@ class Evaluation:
             question.judged_by: {"features": features["test"].shape[1], "epochs": len(judge.history)},
             "real": reference.figures() | {"ventricles": anatomy, "traits": of_traits},
             "generated": rows,
+            "solvers": self._solvers(judge),
         }
         by_target = {"real": (test_scores, test.target), "generated": (scores[self.guidance], main.target)}
         flagged = {scale: found["flagged"] for scale, found in near.items()}
@@ -251,6 +232,20 @@ class Evaluation:
             scale: generator(profiles if scale == self.guidance else few, self.question, scale)
             for scale in self.guidances
         }
+
+    def distance(self, judge: FeatureModel | None = None) -> ProfileDistance:
+        """The distance of the main profiles, to compare samplers or weights by; the judge is trained if need be."""
+        test = self.real["test"]
+        profiles = test.subset(draw_profiles(test.subjects, self.n_per_class, self.seed))
+        judge = judge or self._trained_judge()
+        return ProfileDistance(self.question, judge, profiles, test, self.cache, self.codec)
+
+    def _solvers(self, judge: FeatureModel) -> list[dict[str, Any]]:
+        if not self.solvers:
+            return []
+        sampler, measure, digest = copy.copy(self.sampler), self.distance(judge), self.model["sha256"]
+        sampler.guidance = self.guidance
+        return solver_rows(measure, self.network, self.process, sampler, digest, self.solvers, self.solver_seeds)
 
     def _resampler(self) -> SubjectResampler:
         """One set of draws for all figures, within split and label (of numbers, within split)."""

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-__all__ = ["Panel", "band_plot", "guidance_plot", "scatter_plot", "score_plot", "ventricle_plot"]
+__all__ = ["Panel", "band_plot", "guidance_plot", "scatter_plot", "score_plot", "solver_plot", "ventricle_plot"]
 
 REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
 GRID, BAND = "#e3e8eb", "#dff0e4"
@@ -88,6 +88,29 @@ def scatter_plot(series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str
         axis.set_title(title)
         axis.set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)
+    return _png(figure)
+
+
+def solver_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Distance against network evaluations, a line for each solver."""
+    figure, (axis,) = _figure(1, (6.4, 3.2))
+    colours = (REFERENCE, OTHER, SOFT, INK)
+    for number, solver in enumerate(dict.fromkeys(row["solver"] for row in rows)):
+        own = sorted((row for row in rows if row["solver"] == solver), key=lambda row: row["evaluations"])
+        at = np.array([row["evaluations"] for row in own])
+        value, low, high = (np.array([row["frechet"][name] for row in own]) for name in ("value", "low", "high"))
+        errors = np.stack([value - low, high - value]).clip(min=0)
+        colour = colours[number % len(colours)]
+        axis.errorbar(at, value, errors, fmt="o-", color=colour, capsize=3, markersize=5, label=solver)
+    axis.set_xscale("log")
+    ticks = sorted({row["evaluations"] for row in rows})
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("network evaluations per image")
+    axis.set_ylabel("Fréchet distance")
+    axis.set_title("Distance to held-out images by solver and evaluations")
+    axis.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

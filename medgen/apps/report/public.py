@@ -33,7 +33,13 @@ def public_report(evidence: Evidence) -> str:
     parts += [page.notice(text) for text in metrics["notices"] if text != SIMULATED_NOTICE]
     parts += [_cards(metrics), _pictures(evidence), _summary(metrics), _guidance(evidence)]
     about = _about(metrics)
-    parts += [*about.sections(evidence), reading(about.reading(metrics)), limits(metrics), provenance(metrics)]
+    parts += [
+        *about.sections(evidence),
+        *_solvers(metrics),
+        reading(about.reading(metrics)),
+        limits(metrics),
+        provenance(metrics),
+    ]
     return page.document(f"{metrics['name'] or 'Generator'}: evaluation", parts)
 
 
@@ -120,3 +126,24 @@ def _guidance(evidence: Evidence) -> str:
     if strip is not None:
         parts.append(page.figure(strip, "SYNTHETIC. The same four profiles and noise at every guidance."))
     return page.section("Guidance", *parts)
+
+
+def _solvers(metrics: Mapping[str, Any]) -> list[str]:
+    """How the distance falls with the work that an image takes; nothing where it was not asked for."""
+    if not (rows := metrics["solvers"]):
+        return []
+    text = (
+        f"Fréchet distance to held-out images, all and by plane, of the same profiles and noise. Means over "
+        f"{rows[0]['seeds']} sets of noise, and their extremes. The ratio is to the same solver's largest number of "
+        "evaluations: it says what fewer of them cost, not which solver is better."
+    )
+    planes = list(rows[0]["frechet_by_plane"])
+    head = ["Solver", "Steps", "Network evaluations", "Fréchet distance", "Over the most", *planes, "Seconds an image"]
+    cells = [
+        [row["solver"], str(row["steps"]), str(row["evaluations"]), with_interval(row["frechet"]),
+         with_interval(row["over_most"]), *(number(row["frechet_by_plane"][p]) for p in planes),
+         number(row["seconds_per_image"])]
+        for row in rows
+    ]  # fmt: skip
+    plot = page.figure(plots.solver_plot(rows), "Mean over the sets of noise, with the extremes.", 640)
+    return [page.section("Solver and steps", page.paragraph(text), plot, page.table(head, cells))]

@@ -136,6 +136,20 @@ _ROW = {
     "additionalProperties": False,
 }  # fmt: skip
 
+_SOLVER = _object(
+    {
+        "solver": _TEXT,
+        "steps": _COUNT,
+        "evaluations": _COUNT,
+        "images": _COUNT,
+        "seeds": _COUNT,
+        "frechet": _FIGURE | {"description": "mean over the seeds; low and high are their extremes"},
+        "frechet_by_plane": {"type": "object", "additionalProperties": _NUMBER},
+        "over_most": _FIGURE | {"description": "over the same solver with most evaluations, seed by seed"},
+        "seconds_per_image": {"type": "number"},
+    }
+)
+
 METRICS_SCHEMA: dict[str, Any] = _object(
     {
         "schema": {"const": "medgen.evaluation/1"},
@@ -177,6 +191,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         "software": {"type": "object", "additionalProperties": _TEXT},
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
         "generated": {"type": "array", "items": _ROW, "minItems": 1},
+        "solvers": {"type": "array", "items": _SOLVER},
     },
     title="Figures of an evaluation",
 )
