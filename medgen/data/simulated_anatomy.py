@@ -206,6 +206,7 @@ def simulate_image(
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
     noise: float = 0.025,
     bias: float = 0.06,
+    noise_random: np.random.Generator | None = None,
 ) -> Image:
     """Make one T1-weighted image: pose, deformation, growth, thinning, contrast, bias field, Rician noise.
 
@@ -216,6 +217,8 @@ def simulate_image(
         spacing: voxel size in mm.
         noise: standard deviation of the noise in both channels, relative to white matter.
         bias: standard deviation of the log bias field's coefficients.
+        noise_random: where the noise comes from instead; with the same ``random`` it is then the same head in the same
+            pose and contrast, scanned again.
 
     Returns:
         The image; ``ventricles`` holds ``ventricle_ml`` to within half a voxel.
@@ -248,7 +251,7 @@ def simulate_image(
     amount, is_ventricle = grow_ventricles(template, points, anatomy.ventricle_ml, float(np.prod(spacing)) / 1000.0)
     clean = np.maximum(brain_intensity(template, points, amount, anatomy.thinning), 0.0)
     clean = clean**gamma * np.exp(log_bias.reshape(-1)[head])
-    real, imaginary = random.standard_normal((2, len(head)), dtype=np.float32) * noise
+    real, imaginary = (noise_random or random).standard_normal((2, len(head)), dtype=np.float32) * noise
     measured = 1000.0 * gain * np.hypot(clean + real, imaginary)
 
     flat = np.zeros((2, int(np.prod(shape))), dtype=np.int16)

@@ -166,7 +166,7 @@ def test_failed_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> float:
         raise OSError("disk full")
 
-    monkeypatch.setattr(simulated, "_write_subject", fail)
+    monkeypatch.setattr(simulated, "_write_scan", fail)
     with pytest.raises(OSError, match="disk full"):
         simulated_cohort(tmp_path, subjects=2, spacing=8.0, progress=False)
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
