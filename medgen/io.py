@@ -197,8 +197,9 @@ def image_grid(
     """Tile images into one picture, with labels to the left of the rows and above the columns.
 
     Args:
-        images: ``(N, C, H, W)`` or ``(N, C, X, Y, Z)`` (its middle slice along Z is shown) in [-1, 1], or a sequence of
-            ``(C, ...)`` images of one shape. One or three channels; of any other number the first is shown.
+        images: ``(N, C, H, W)`` or ``(N, C, X, Y, Z)`` in [-1, 1], or a sequence of ``(C, ...)`` images of one shape.
+            Of a volume in RAS the middle axial slice is shown, front at the top, the person's left on the left. One or
+            three channels; of any other number the first is shown.
         columns: images per row; by default the whole number nearest to the square root of N from above.
         row_labels: one text per row, or none.
         column_labels: one text per column, or none.
@@ -275,6 +276,7 @@ def _tile(image: Any) -> np.ndarray:
     array = _array(image)
     if array.ndim not in (3, 4):
         raise ValueError(f"images: found one of shape {array.shape}, expected (C, H, W) or (C, X, Y, Z)")
-    array = array[..., array.shape[-1] // 2] if array.ndim == 4 else array
+    if array.ndim == 4:  # as medgen.data.images.plane_view turns it
+        array = array[..., array.shape[-1] // 2].swapaxes(1, 2)[:, ::-1]
     array = array if array.shape[0] == 3 else np.repeat(array[:1], 3, axis=0)
     return to_uint8(np.moveaxis(array, 0, -1))

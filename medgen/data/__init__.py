@@ -14,6 +14,7 @@ from medgen.data.simulated import cache_dir, simulated_cohort
 from medgen.data.slices import SliceDataset
 from medgen.data.splits import check_disjoint
 from medgen.data.tables import CohortError
+from medgen.data.volumes import VolumeDataset
 
 __all__ = [
     "BatchAugmentation",
@@ -23,6 +24,7 @@ __all__ = [
     "GenerationRequests",
     "ScanRule",
     "SliceDataset",
+    "VolumeDataset",
     "cache_dir",
     "check_disjoint",
     "image_seeds",

@@ -28,6 +28,7 @@ __all__ = [
     "foreground",
     "foreground_extent",
     "is_picture",
+    "middle_planes",
     "normalise",
     "plane_view",
     "read_image",
@@ -210,6 +211,33 @@ def plane_view(volume: torch.Tensor, plane: str) -> torch.Tensor:
     """
     order = {"axial": (3, 0, 2, 1), "coronal": (2, 0, 3, 1), "sagittal": (1, 0, 3, 2)}[plane]
     return volume.permute(*order).flip(2)
+
+
+def middle_planes(image: torch.Tensor, background: float = -1.0) -> list[torch.Tensor]:
+    """Return what is shown of an image: itself, or of a RAS volume its middle axial, coronal and sagittal slices.
+
+    Args:
+        image: (C, H, W) or (C, X, Y, Z).
+        background: what the slices are padded with, to squares of one size.
+
+    Returns:
+        One picture (C, H, W), or three (C, S, S) where S is the longest side.
+
+    Example:
+        >>> [tuple(picture.shape) for picture in middle_planes(torch.zeros(1, 4, 6, 5))]
+        [(1, 6, 6), (1, 6, 6), (1, 6, 6)]
+    """
+    if image.ndim == 3:
+        return [image]
+    side = max(image.shape[1:])
+    pictures = []
+    for plane in ("axial", "coronal", "sagittal"):
+        axis = 1 + PLANES[plane]
+        picture = plane_view(image.narrow(axis, image.shape[axis] // 2, 1), plane)[0]
+        spare = [side - n for n in picture.shape[:0:-1]]
+        padding = [n for s in spare for n in (s // 2, s - s // 2)]
+        pictures.append(torch.nn.functional.pad(picture, padding, value=background))
+    return pictures
 
 
 def resample(image: torch.Tensor, centre: Sequence[float], step: Sequence[float], size: Sequence[int]) -> torch.Tensor:

@@ -103,7 +103,9 @@ class SliceDataset(ImagesInMemory):
             raise ValueError(f"field_of_view: expected a positive size, found {field_of_view!r}")
         scans = self._choose_pictures(data) if self.pictures else [[record] for record in data]
         loaded = self._load(scans)
-        self.field_of_view = float(field_of_view) if field_of_view is not None else _common_field(loaded, self.pictures)
+        self.field_of_view: float = (
+            float(field_of_view) if field_of_view is not None else _common_field(loaded, self.pictures)
+        )
         pixel = self.field_of_view / max(self.size)
         self.pixel_mm = None if self.pictures else pixel
 
@@ -116,7 +118,10 @@ class SliceDataset(ImagesInMemory):
         if not positions:
             raise CohortError(f"no slice lies in slice_range {self._ranges()} of {len(data)} image(s)")
         self.positions = torch.tensor(positions, dtype=torch.float32)
-        found = {"slice": positions, "plane": [plane for stack in loaded for plane in stack.planes]}
+        found: dict[str, list[Any]] = {
+            "slice": positions,
+            "plane": [plane for stack in loaded for plane in stack.planes],
+        }
         self.fill(images, [record for stack in loaded for record in stack.records], found)
 
     def _ranges(self) -> Any:

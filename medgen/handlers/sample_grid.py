@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from medgen.covariates import Covariates
+from medgen.data.images import PLANES, middle_planes
 from medgen.handlers.periodic import Periodic
 from medgen.io import image_grid, save_png
 from medgen.randomness import seed_from
@@ -61,7 +62,8 @@ class SampleGrid(Periodic):
         sampler: solver, steps and guidance.
         interval: iterations between grids.
         columns: images per row.
-        by: categorical covariate of the rows; by default the first one declared.
+        by: categorical covariate of the rows; by default the first one declared. Volumes have no plane: by "plane", the
+            rows are the middle axial, coronal and sagittal slices of one volume each column.
         values: the other covariates, for example ``{"age": 75}``; those not given are unknown.
         shape: ``(C, *spatial)`` of an image; by default that of the training images.
         seed: of the images.
@@ -94,10 +96,14 @@ class SampleGrid(Periodic):
         shape = self.shape or engine.image_shape
         if shape is None:
             return
-        titles, encoded = grid_conditions(engine.covariates, self.columns, self.by, self.values)
+        planes = self.by == "plane" and len(shape) == 4
+        if planes:
+            titles, encoded = list(PLANES)[::-1], engine.covariates.encode([dict(self.values or {})] * self.columns)
+        else:
+            titles, encoded = grid_conditions(engine.covariates, self.columns, self.by, self.values)
         shared = [seed_from("grid", self.seed, column) for column in range(self.columns)]
         own = [seed_from("mixed grid", self.seed, column) for column in range(self.columns)]
-        seeds = shared if len(titles) == 1 else shared * (len(titles) - 1) + own
+        seeds = shared if planes or len(titles) == 1 else shared * (len(titles) - 1) + own
         samples = self.sampler(
             engine.inference_network,
             engine.process,
@@ -107,7 +113,11 @@ class SampleGrid(Periodic):
             codec=engine.codec,
             device=engine.state.device,
         )
-        picture = image_grid(samples.images, columns=self.columns, row_labels=titles)
+        images = samples.images
+        if planes:
+            shown = [middle_planes(image) for image in images]
+            images = torch.stack([tiles[row] for row in range(len(titles)) for tiles in shown])
+        picture = image_grid(images, columns=self.columns, row_labels=titles)
         iteration = engine.state.iteration
         facts = {"iteration": iteration, "seed": self.seed, "sampler": self.sampler.to_dict(), "rows": titles}
         save_png(picture, self.folder / "samples" / f"grid_{iteration:08d}.png", facts)

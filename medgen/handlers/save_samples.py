@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from medgen import __version__
-from medgen.data.images import PLANES
+from medgen.data.images import PLANES, middle_planes
 from medgen.data.requests import GenerationRequests
 from medgen.dicom.slicing import centred_affine
 from medgen.dicom.synthetic import write_synthetic
@@ -35,9 +35,10 @@ class SaveSamples:
     """Write every generated image as it comes, and at the end a grid and ``manifest.csv``.
 
     ``images/image_00000.png``, ``nifti/image_00000.nii.gz`` (with a JSON sidecar) and the series ``dicom/image_00000/``
-    are numbered in the order of the requests; ``grid.png`` has one block of rows per condition. Each file says that it
-    is synthetic, and with which model, seed, covariates and settings it was made. Images that an earlier
-    ``manifest.csv`` in the folder lists are removed first, so that the folder holds one request.
+    are numbered in the order of the requests; ``grid.png`` has one block of rows per condition. Of a volume the
+    pictures show the middle axial, coronal and sagittal slices. Each file says that it is synthetic, and with which
+    model, seed, covariates and settings it was made. Images that an earlier ``manifest.csv`` in the folder lists are
+    removed first, so that the folder holds one request.
 
     Args:
         requests: what is generated.
@@ -90,7 +91,7 @@ class SaveSamples:
         self.plane = plane
         self.columns = min(columns, requests.n)
         self.shown = min(requests.n, self.columns * rows)
-        self._thumbnails: dict[int, torch.Tensor] = {}
+        self._thumbnails: dict[int, list[torch.Tensor]] = {}
         self._rows: dict[int, dict[str, Any]] = {}
         self._wanted = requests.rows()
 
@@ -136,7 +137,7 @@ class SaveSamples:
         record |= flagged
         files = {}
         if self.png:
-            picture = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
+            picture = torch.cat(middle_planes(image), dim=-1)
             picture = picture if picture.shape[0] in (1, 3) else picture[:1]
             files["png"] = save_png(picture, self.output_dir / "images" / f"image_{index:05d}.png", record)
         name = f"image_{index:05d}"
@@ -158,7 +159,7 @@ class SaveSamples:
                 burned_in=self.burned_in,
             )
         if index % self.requests.n < self.shown:
-            self._thumbnails[index] = image
+            self._thumbnails[index] = middle_planes(image)
         relative = {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.items()}
         self._rows[index] = relative | row | flagged | self.settings
 
@@ -179,15 +180,18 @@ class SaveSamples:
     def _save_grid(self) -> None:
         if not self._thumbnails:
             return
-        empty = torch.full_like(next(iter(self._thumbnails.values())), -1.0)
+        first_image = next(iter(self._thumbnails.values()))
+        empty = [torch.full_like(part, -1.0) for part in first_image]
         tiles: list[torch.Tensor] = []
         labels: list[str] = []
         for condition, title in enumerate(self.requests.titles()):
             first = condition * self.requests.n
             block = [self._thumbnails.get(first + image, empty) for image in range(self.shown)]
             block += [empty] * (-len(block) % self.columns)
-            tiles += block
-            labels += [title] + [""] * (len(block) // self.columns - 1)
+            for start in range(0, len(block), self.columns):  # of volumes one row for each plane
+                row = block[start : start + self.columns]
+                tiles += [image[part] for part in range(len(empty)) for image in row]
+            labels += [title] + [""] * (len(empty) * len(block) // self.columns - 1)
         grid = image_grid(tiles, columns=self.columns, row_labels=labels)
         record = {"seed": self._wanted[0]["seed"], "conditions": self.requests.titles(), "model_sha256": self.model}
         save_png(grid, self.output_dir / "grid.png", record | self.settings)

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from medgen.data.images import middle_planes
 from medgen.data.requests import GenerationRequests
 from medgen.engines.distributed import is_first_rank
 from medgen.handlers.save_samples import batch_column
@@ -22,8 +23,8 @@ class SaveSweep:
     """Write ``sweep_<covariate>.png`` and ``.gif`` when a number was asked for at several values.
 
     A column of the picture is a value, a row one noise (and one choice of the other covariates), so that along a row
-    nothing changes but the number. The animation goes through the values. With fewer than two values nothing is
-    written, and what an earlier sweep left is removed.
+    nothing changes but the number; of volumes the middle axial, coronal and sagittal slices are rows. The animation
+    goes through the values. With fewer than two values nothing is written, and what an earlier sweep left is removed.
 
     Args:
         requests: what is generated.
@@ -53,7 +54,7 @@ class SaveSweep:
         self.milliseconds = milliseconds
         self.model = str((manifest or {}).get("sha256", "unknown"))
         self.values = sorted({c[covariate] for c in requests.conditions if c.get(covariate) is not None})
-        self._images: dict[int, torch.Tensor] = {}
+        self._images: dict[int, list[torch.Tensor]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Follow an evaluator whose batches carry ``index`` and whose output carries the images."""
@@ -76,7 +77,7 @@ class SaveSweep:
         indices = [int(item) for item in batch_column(engine.state.batch, "index")]
         for index, image in zip(indices, batch_column(engine.state.output, CommonKeys.PRED), strict=True):
             if index % self.requests.n < self.rows:
-                self._images[index] = torch.as_tensor(image).detach().float().cpu().clamp(-1, 1)
+                self._images[index] = middle_planes(torch.as_tensor(image).detach().float().cpu().clamp(-1, 1))
 
     def _write(self, engine: Engine) -> None:
         strips: dict[tuple[Any, ...], dict[float, list[torch.Tensor]]] = {}
@@ -85,10 +86,11 @@ class SaveSweep:
                 continue
             others = tuple(sorted((k, v) for k, v in condition.items() if k != self.covariate))
             first = number * self.requests.n
-            tiles = [self._images[first + row] for row in range(self.rows)]
+            tiles = [tile for row in range(self.rows) for tile in self._images[first + row]]
             strips.setdefault(others, {})[condition[self.covariate]] = tiles
         whole = [strip for strip in strips.values() if len(strip) == len(self.values)]
-        along = [strip[value][row] for strip in whole for row in range(self.rows) for value in self.values]
+        rows = len(next(iter(self._images.values()))) * self.rows
+        along = [strip[value][row] for strip in whole for row in range(rows) for value in self.values]
         titles = [f"{value:g}" for value in self.values]
         record: dict[str, Any] = {"covariate": self.covariate, "values": self.values, "model_sha256": self.model}
         record["seed"] = self.requests.seeds[0]
@@ -96,7 +98,7 @@ class SaveSweep:
         frames = [
             image_grid(
                 [tile for strip in whole for tile in strip[value]],
-                columns=self.rows,
+                columns=rows,
                 row_labels=[f"{self.covariate} {value:g}".ljust(12), *[""] * (len(whole) - 1)],
             )
             for value in self.values
