@@ -84,7 +84,7 @@ class VolumeDataset(ImagesInMemory):
             raise ValueError(f"like: expected a VolumeDataset, found {type(like).__name__}")
         # the grid must be known before volumes are kept, so training scans are read twice: at full size all of them
         # together may not fit into memory
-        self.grid = (
+        self.grid: VolumeGrid = (
             like.grid
             if like is not None
             else common_grid(
