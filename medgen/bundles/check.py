@@ -63,14 +63,15 @@ def config_problems(
     return problems
 
 
-def sibling_keys(folder: Path, without: str = "") -> set[str]:
-    """Return the top-level keys of all configurations of a bundle, except those of the file ``without``.
+def sibling_keys(folder: Path) -> set[str]:
+    """Return the top-level keys of all configurations of a bundle.
 
-    One overlay serves training, inference and evaluation: what it sets for one of them, the others need not read.
+    One overlay serves training, inference and evaluation: what it sets for one of them, the others need not read; and
+    what it replaces may have been the only reader of a key.
     """
     from monai.bundle import ConfigParser
 
-    files = [path for path in sorted(folder.glob("*.json")) if path.name not in ("metadata.json", without)]
+    files = [path for path in sorted(folder.glob("*.json")) if path.name != "metadata.json"]
     return {key for path in files for key in ConfigParser.load_config_file(path)}
 
 

@@ -65,8 +65,8 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
     for file in sorted((root / "configs").glob("*.json")):
         if file.name == "metadata.json":
             continue
-        own = ConfigParser.load_config_file(file)
-        elsewhere = sibling_keys(root / "configs", without=file.name) - set(own) if overlays else set()
+        # what an overlay replaces may have been the only reader of a key
+        elsewhere = sibling_keys(root / "configs") if overlays else set()
         parser = ConfigParser()
         try:
             parser.read_config([file, *overlays])
