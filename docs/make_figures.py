@@ -1,6 +1,6 @@
 """Draw the figures of docs/ from the simulated cohort and from what `make demo` left.
 
-    make demo && make docs
+    make demo && make demo BUNDLE=bundles/mri_age_flow && make docs
 
 Every brain that is drawn is simulated or generated, and the file says so.
 """
@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import medgen
 from medgen.data import Cohort, SliceDataset, simulated_cohort
-from medgen.io import image_grid, save_png
+from medgen.io import image_grid, save_gif, save_png
 from medgen.randomness import generator
 from medgen.samplers import Sampler
 
@@ -33,11 +33,13 @@ def main() -> None:
     parser.add_argument(
         "--bundle", type=Path, default=DOCS.parent / "bundles" / "adni_ddim", help="trained by the demo"
     )
+    parser.add_argument("--age_bundle", type=Path, default=DOCS.parent / "bundles" / "mri_age_flow", help="so too")
     parser.add_argument("--output", type=Path, default=DOCS / "figures")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
 
     architecture(arguments.output / "architecture.png")
+    ages(medgen.load(arguments.age_bundle), arguments.output / "mri_age_flow_ages")
     bundle = medgen.load(arguments.bundle)
     forward(bundle, arguments.output / "forward.png")
     classes(bundle, arguments.output / "adni_ddim_nc_ad.png")
@@ -115,6 +117,25 @@ def classes(bundle: Any, path: Path) -> None:
     """The same seeds as NC and as AD."""
     images = bundle.generate(n=8, seed=0, diagnosis=["NC", "AD"], age=75, slice=0.58)
     save_png(image_grid(images, columns=8, row_labels=["NC", "AD"]), path, {"Seed": 0, "Age": 75})
+
+
+def ages(bundle: Any, path: Path) -> None:
+    """Ages from 60 to 90 in three planes: along a row the noise stays, and nothing changes but the age."""
+    values, planes, people = [60, 65, 70, 75, 80, 85, 90], ["axial", "coronal", "sagittal"], 2
+    asked = {"sex": "F", "diagnosis": "NC", "slice": 0.5}
+    by_plane = [bundle.generate(n=people, seed=0, age=values, plane=plane, **asked) for plane in planes]
+    # rows of a plane: one noise each; columns: ages
+    tiles = torch.stack([images.unflatten(0, (len(values), people)).transpose(0, 1) for images in by_plane])
+    record = {"Seed": 0, "Sex": "F", "Diagnosis": "NC"}
+    rows = [name for plane in planes for name in (plane, *[""] * (people - 1))]
+    labels = [str(value) for value in values]
+    grid = image_grid(tiles.flatten(0, 2), columns=len(values), row_labels=rows, column_labels=labels)
+    save_png(grid, path.with_suffix(".png"), record | {"Age": "60 to 90"})
+    frames = [
+        image_grid(tiles[:, :, place].flatten(0, 1), columns=people, row_labels=[f"age {value}", "", ""])
+        for place, value in enumerate(values)
+    ]
+    save_gif(frames, path.with_suffix(".gif"), record | {"Age": "60 to 90"}, milliseconds=500)
 
 
 def reverse(bundle: Any, path: Path) -> None:
