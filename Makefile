@@ -10,7 +10,14 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m monai.bundle run
 BUNDLE ?= bundles/adni_ddim
-TRAIN ?=  # further settings of the demo's training
+NAME := $(notdir $(patsubst %/,%,$(BUNDLE)))
+# what a bundle's demo wants beyond configs/demo.json
+TRAIN_mri_age_flow := --max_iterations 2000
+GENERATE_mri_age_flow := --age "[60,70,80,90]" --n 4 --steps 5
+EVALUATE_mri_age_flow := --steps 5
+TRAIN ?= $(TRAIN_$(NAME))
+GENERATE ?= $(GENERATE_$(NAME))
+EVALUATE ?= $(EVALUATE_$(NAME))
 
 .PHONY: help install demo test lint format docs bench clean
 
@@ -26,11 +33,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 	echo "medgen: installed into $(VENV) in $$((SECONDS - start)) s"
 
-demo: install  ## Simulated cohort -> train adni_ddim -> generate -> evaluate -> report
+demo: install  ## Simulated cohort -> train a bundle (BUNDLE=bundles/adni_ddim) -> generate -> evaluate -> report
 	@start=$$SECONDS
 	$(RUN) --config_file "['$(BUNDLE)/configs/train.json','configs/demo.json']" $(TRAIN)
-	$(RUN) --config_file "['$(BUNDLE)/configs/inference.json','configs/demo.json']"
-	$(RUN) --config_file "['$(BUNDLE)/configs/evaluate.json','configs/demo.json']"
+	$(RUN) --config_file "['$(BUNDLE)/configs/inference.json','configs/demo.json']" $(GENERATE)
+	$(RUN) --config_file "['$(BUNDLE)/configs/evaluate.json','configs/demo.json']" $(EVALUATE)
 	echo "medgen: demo finished in $$((SECONDS - start)) s after installation"
 	echo "medgen: the report is $$PWD/$(BUNDLE)/eval/report.html"
 
@@ -49,7 +56,7 @@ docs: install  ## Draw the figures of docs/ anew
 	@$(BIN)/python docs/make_figures.py
 
 bench: install  ## Speed against peers, in one run each
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	@for benchmark in $(filter-out benchmarks/age_recipes.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 clean:  ## Remove what the targets above wrote
 	@rm -rf bundles/*/runs bundles/*/models bundles/*/output bundles/*/eval build dist .pytest_cache .mypy_cache .ruff_cache
