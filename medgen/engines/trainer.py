@@ -20,7 +20,7 @@ from medgen.covariates import Covariates
 from medgen.engines.checkpoint import latest_checkpoint, read_checkpoint, restore
 from medgen.engines.condition_dropout import ConditionDropout, Conditions
 from medgen.engines.distributed import from_first_rank, is_first_rank, unwrap, wrap_network
-from medgen.engines.draws import training_noise, training_times
+from medgen.engines.draws import COUPLINGS, couple, training_noise, training_times
 from medgen.engines.encoding import encode, image_shape, posterior_generator
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.prepare_batch import PrepareConditions
@@ -30,6 +30,7 @@ from medgen.handlers.mean_loss import lower_is_better
 from medgen.inferers.denoising import DenoisingInferer
 from medgen.processes import GenerativeLoss, Process
 from medgen.randomness import generator
+from medgen.spelling import one_of
 
 __all__ = ["GenerativeTrainer"]
 
@@ -69,6 +70,7 @@ class GenerativeTrainer(SupervisedTrainer):
         max_grad_norm: limit of the gradient's norm; None = no clipping.
         max_skipped: the run stops after this many steps in a row whose loss or gradient was not finite.
         seed: of all draws.
+        coupling: "independent", or "optimal_transport"; see :func:`medgen.engines.draws.couple`.
         stratified_times: spread each batch's times evenly; see :func:`medgen.engines.draws.training_times`.
         amp: "auto" = bfloat16 autocast where the hardware has it; true or false to insist.
         compile: ``torch.compile`` the network (pays on GPUs).
@@ -122,6 +124,7 @@ class GenerativeTrainer(SupervisedTrainer):
         max_grad_norm: float | None = 1.0,
         max_skipped: int = 20,
         seed: int = 0,
+        coupling: str = "independent",
         stratified_times: bool = True,
         amp: bool | str = "auto",
         compile: bool = False,
@@ -176,7 +179,7 @@ class GenerativeTrainer(SupervisedTrainer):
         )
         self.condition_dropout = condition_dropout
         self.lr_scheduler = lr_scheduler
-        self.stratified_times = stratified_times
+        self.coupling, self.stratified_times = one_of("coupling", coupling, COUPLINGS), stratified_times
         self.memory_format = _memory_format(network) if channels_last else torch.preserve_format
         self.unwrapped_network = unwrap(network)
         for module in (self.unwrapped_network, None if ema is None else ema.ema_model, codec):
@@ -217,6 +220,7 @@ class GenerativeTrainer(SupervisedTrainer):
             "processes": self.step.world_size,
             "amp": self.step.precision.enabled,
             "process": repr(self.process),
+            "coupling": self.coupling,
             "batch_size": getattr(self.data_loader, "batch_size", None),
         }
 
@@ -299,7 +303,7 @@ class GenerativeTrainer(SupervisedTrainer):
         t = t.to(clean.device, torch.float32 if clean.device.type == "mps" else t.dtype, non_blocking=True)
         if self.condition_dropout is not None:
             conditions = self.condition_dropout(conditions, generator("conditions", *key))
-        return training_noise(clean, *key), t, conditions
+        return couple(clean, training_noise(clean, *key), self.coupling), t, conditions
 
     def _posterior(self) -> torch.Generator:
         """What draws the latents of the current micro-batch."""

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from itertools import permutations
+
+import pytest
 import torch
 
-from medgen.engines.draws import fixed_noise, fixed_times, training_noise, training_times
+from medgen.engines.draws import couple, fixed_noise, fixed_times, training_noise, training_times
 from medgen.processes import RectifiedFlow
 
 UNIFORM = RectifiedFlow(times="uniform")
@@ -45,3 +48,15 @@ def test_validation_draws_belong_to_the_sample_not_to_the_batch():
 def test_validation_times_cover_the_interval_evenly():
     times = fixed_times(UNIFORM, range(200), seed=0).sort().values
     assert (times.diff().max() < 3 / 200).item()
+
+
+def test_optimal_coupling_is_the_best_of_all_permutations():
+    random = torch.Generator().manual_seed(0)
+    clean, noise = (torch.randn(5, 1, 2, 2, generator=random) for _ in range(2))
+    found = couple(clean, noise, "optimal_transport")
+    costs = [float(((clean - noise[list(order)]) ** 2).sum()) for order in permutations(range(5))]
+    assert float(((clean - found) ** 2).sum()) == pytest.approx(min(costs), rel=1e-6)
+    assert torch.equal(found.flatten(1).sum(1).sort().values, noise.flatten(1).sum(1).sort().values)
+    assert torch.equal(couple(clean, noise, "independent"), noise)
+    with pytest.raises(ValueError, match="coupling"):
+        couple(clean, noise, "optimal")

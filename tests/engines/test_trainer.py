@@ -176,3 +176,15 @@ def test_micro_batches_that_complete_no_step_are_announced(caplog):
     trainer.run()
     assert trainer.state.optimizer_steps == 1
     assert "last 2 micro-batches" in caplog.text
+
+
+def test_coupled_noise_is_another_run_and_the_same_each_time():
+    runs = []
+    for coupling in ("independent", "optimal_transport", "optimal_transport"):
+        trainer = toy_trainer(epochs=1, coupling=coupling)
+        trainer.run()
+        runs.append(snapshot(trainer))
+    assert differing(runs[0], runs[1])
+    assert not differing(runs[1], runs[2])
+    with pytest.raises(ValueError, match="coupling"):
+        toy_trainer(coupling="best")
