@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from medgen.lazy import lazy_names
 
-_HOMES = {"Evaluation": "evaluation", "training_splits": "evaluation", "Preprocess": "preprocess"}
+_HOMES = {
+    "Evaluation": "evaluation",
+    "training_splits": "evaluation",
+    "Preprocess": "preprocess",
+    "source_images": "translation",
+    "trained_field_of_view": "translation",
+}
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medgen.data.requests import image_seeds
 from medgen.inferers.inversion import ImageInferer
+from medgen.networks.codec import IdentityCodec
 from medgen.processes.process import Process
 from medgen.samplers.sampler import Sampler
 
@@ -86,8 +87,7 @@ class Denoise(ImageInferer):
             raise ValueError(f"expected one of sd and t, found sd = {sd!r} and t = {t!r}")
         if t is not None and not 0 < t <= process.start:
             raise ValueError(f"t: expected a time in (0, {process.start:g}], found {t!r}")
-        probe = (1, 64, 64)
-        if codec is not None and tuple(codec.latent_shape(probe)) != probe:
+        if codec is not None and not isinstance(codec, IdentityCodec):
             raise ValueError(
                 f"codec: found {type(codec).__name__}; noise in an image is no Gaussian noise in its latents, so only "
                 "a pixel model can remove it"

@@ -6,6 +6,7 @@ import signal
 import time
 
 import monai.bundle
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -224,3 +225,48 @@ def test_a_trained_network_cannot_be_overridden(trained):
     with pytest.raises(RuntimeError) as caught:
         infer(root, **{"network_def#num_res_blocks": 3})
     assert "network_def: was overridden" in str(caught.value.__cause__)
+
+
+def change(root, name, tiny, **overrides):
+    """Run an inference_*.json in this process; return its output folder."""
+    cohort = {key: value for key, value in tiny.items() if key.startswith("cohort")}
+    config = str(root / "configs" / f"inference_{name}.json")
+    settings = {"steps": 2, "n": 2, "progress": "false", "output_dir": str(root / "output" / name)}
+    monai.bundle.run(config_file=config, logging_file=False, device="cpu", **settings | cohort | overrides)
+    return root / "output" / name
+
+
+def test_peoples_images_are_changed_and_the_results_say_what_they_are(trained, tiny):
+    root, _ = trained
+    names = sorted(path.stem.removeprefix("inference_") for path in (root / "configs").glob("inference_*.json"))
+    assert "translate" in names
+    few = {"translate": {"strengths": [0.5]}, "inpaint": {"seeds": [0], "resamplings": 1}, "denoise": {"sd": 0.3}}
+    for name in names:
+        folder = change(root, name, tiny, **few.get(name, {}))
+        with open(folder / "manifest.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows
+        assert all((row["synthetic"], row["derived"]) == ("YES", "YES") for row in rows)
+        assert all((folder / row["png"]).is_file() and (folder / row["nifti"]).is_file() for row in rows)
+        for picture in [*folder.glob("*.png"), folder / rows[0]["png"]]:
+            with Image.open(picture) as png:
+                assert png.text["Description"] == "SYNTHETIC - NOT FOR DIAGNOSIS"
+                assert "simulated person" in png.text["Derived"]
+
+
+def test_a_real_image_of_ones_own_stays_private(trained, tiny, tmp_path):
+    root, _ = trained
+    volume = nibabel.Nifti1Image(np.pad(np.random.default_rng(0).random((30, 36, 30)), 6), np.diag([4.0, 4, 4, 1]))
+    nibabel.save(volume, tmp_path / "brain.nii.gz")
+    change(
+        root, "translate", tiny, image=str(tmp_path / "brain.nii.gz"), source={"age": 70, "diagnosis": "NC"},
+        diagnosis="AD", strengths=None, output_dir=str(tmp_path / "out"),
+    )  # fmt: skip
+    private = tmp_path / "out" / "private"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["private"]
+    assert private.stat().st_mode & 0o777 == 0o700
+    files = [path for path in private.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    with Image.open(private / "translation.png") as png:
+        assert png.text["Synthetic"] == "NO"
+        assert png.text["Derived"].startswith("DERIVED from an image of a person")

@@ -1,0 +1,16 @@
+"""Images of people, changed: covariate translation and its evidence, interpolation, restoring and filling in."""
+
+from medgen.apps.translation.changes import Changes
+from medgen.apps.translation.people import source_images, trained_field_of_view
+from medgen.apps.translation.repair import DenoiseImages, InpaintImages
+from medgen.apps.translation.tasks import InterpolateImages, TranslateImages
+
+__all__ = [
+    "Changes",
+    "DenoiseImages",
+    "InpaintImages",
+    "InterpolateImages",
+    "TranslateImages",
+    "source_images",
+    "trained_field_of_view",
+]

@@ -1,0 +1,163 @@
+"""What is asked of an image, whose images are taken, and how what comes of it is shown and kept."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medgen.apps.translation.changes import Changes
+from medgen.apps.translation.people import held_out_images, source_images, trained_field_of_view
+from medgen.apps.translation.pictures import difference_map, strip
+from medgen.apps.translation.repair import box_mask, read_mask
+from medgen.apps.translation.writing import DerivedImages
+from medgen.covariates import Covariates
+from medgen.metrics.image_error import mean_absolute_error, psnr
+
+COVARIATES = Covariates(age={"low": 18, "high": 100, "unit": "years"}, sex=["F", "M"], diagnosis=["NC", "AD"])
+
+
+def row(**values):
+    return COVARIATES.encode(values)
+
+
+def test_conditions_are_all_combinations_and_leave_what_is_not_named():
+    changes = Changes(COVARIATES, relative={"age": [5, -10]}, diagnosis=["NC", "AD"])
+    assert changes.titles == ["+5 years, NC", "+5 years, AD", "-10 years, NC", "-10 years, AD"]
+    asked = changes.targets(torch.stack([row(age=60, sex="M"), row(age=70, diagnosis="AD")]))
+    assert asked.shape == (2, 4, 3)
+    assert asked[:, :, 0].tolist() == [[65, 65, 50, 50], [75, 75, 60, 60]]
+    assert asked[0, :, 1].tolist() == [1] * 4
+    assert asked[1, :, 1].isnan().all()
+    assert asked[1, :, 2].tolist() == [0, 1, 0, 1]
+    assert Changes(COVARIATES, age=80, relative={"age": None}).titles == ["age 80"]
+
+
+def test_who_can_be_asked():
+    older = Changes(COVARIATES, relative={"age": [10, 30]})
+    assert [older.possible(row(age=age)) for age in (60, 80, math.nan)] == [True, False, False]
+    ill = Changes(COVARIATES, diagnosis="AD")
+    assert [ill.possible(row(diagnosis=label)) for label in ("NC", "AD", None)] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "nothing to change"),
+        ({"relative": {"age": None}, "sex": None}, "nothing to change"),
+        ({"relative": {"age": 5}, "age": 80}, "age: found a new value and an amount"),
+        ({"relative": {"sex": 1}}, "sex: is a label"),
+        ({"relative": {"age": "+5"}}, r"age: expected a number to add, found '\+5'"),
+        ({"diagnosis": "MCI"}, "undeclared label 'MCI'"),
+        ({"age": 120}, "lies outside 18 to 100"),
+    ],
+)
+def test_changes_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Changes(COVARIATES, **arguments)
+
+
+def test_what_cannot_be_asked_is_said():
+    older = Changes(COVARIATES, relative={"age": 10})
+    with pytest.raises(ValueError, match=r"age: is unknown for an image, so \+10 cannot be added"):
+        older.targets(row()[None])
+    with pytest.raises(ValueError, match=r"95 \+10 = 105 lies outside the declared 18 to 100 years"):
+        older.targets(row(age=95)[None])
+
+
+def reader(records):
+    def dataset(data):
+        records.extend(data)
+        count = len(data)
+        covariates = COVARIATES.encode(data, unknown_keys="ignore")
+        names = [record["subject"] for record in data]
+        return SimpleNamespace(
+            images=torch.zeros(count, 1, 8, 8).half(), covariates=covariates, subjects=names, pixel_mm=2.0
+        )
+
+    return dataset
+
+
+def test_people_are_spread_by_age_among_the_eligible_and_only_they_are_read():
+    people = [{"image": "x", "subject": f"s{age}", "scan": "", "age": float(age)} for age in (90, 60, 70, 80, 65)]
+    read = []
+    taken = held_out_images(reader(read), COVARIATES, people, True, 3, lambda row: float(row[0]) < 85)
+    assert [record["subject"] for record in read] == ["s60", "s70", "s80"]
+    assert (taken.pixel_mm, taken.simulated, taken.planes) == (2.0, True, [None] * 3)
+    with pytest.raises(ValueError, match="found nobody among 5 held-out people"):
+        held_out_images(reader([]), COVARIATES, people, True, 2, lambda row: False)
+
+
+def test_an_image_of_ones_own_needs_to_be_there_and_is_nobody_simulated(tmp_path):
+    with pytest.raises(FileNotFoundError, match="image: no such file"):
+        source_images(reader([]), COVARIATES, image=tmp_path / "none.nii.gz")
+    (tmp_path / "brain.nii.gz").write_bytes(b"")
+    read = []
+    taken = source_images(
+        reader(read), COVARIATES, image=tmp_path / "brain.nii.gz", source={"age": 61, "sex": "female"}
+    )
+    assert (read[0]["age"], read[0]["sex"], "diagnosis" in read[0], taken.simulated) == (61, "F", False, False)
+    with pytest.raises(ValueError, match=r"source: found .* but no image"):
+        source_images(reader([]), COVARIATES, source={"age": 60})
+
+
+def test_the_field_of_view_is_that_of_training():
+    assert trained_field_of_view({"pixel_mm": 3.0, "image_size": 64}) == 192.0
+    assert trained_field_of_view({"pixel_mm": 3.0, "image_size": [64, 48]}) == 192.0
+    assert trained_field_of_view({"field_of_view": 200, "pixel_mm": 3.0, "image_size": 64}) == 200.0
+    assert trained_field_of_view({}) is None
+
+
+def test_a_difference_is_white_for_none_red_for_brighter_blue_for_darker():
+    before = torch.zeros(1, 1, 3)
+    picture = difference_map(torch.tensor([[[0.0, 0.5, -0.5]]]), before)
+    none, brighter, darker = picture[:, 0].T
+    assert none.min() > 0.9
+    assert brighter[0] > brighter[2]
+    assert darker[2] > darker[0]
+    assert torch.equal(difference_map(torch.tensor([[[0.0, 3.0, -3.0]]]), before), picture)
+    assert difference_map(torch.zeros(1, 4, 5, 6), torch.ones(1, 4, 5, 6)).shape == (3, 4, 5)
+    shown = strip([[torch.zeros(1, 8, 8), torch.zeros(3, 8, 8)]], ["a", "b"], ["somebody"])
+    assert shown.ndim == 3
+
+
+def test_errors_of_images():
+    images = torch.zeros(2, 1, 4, 4)
+    images[1] += 0.2
+    assert mean_absolute_error(images, torch.zeros_like(images)).tolist() == pytest.approx([0.0, 0.2])
+    assert psnr(images, torch.zeros_like(images)).tolist() == pytest.approx([math.inf, 20.0])
+    with pytest.raises(ValueError, match="images: found"):
+        psnr(images, images[:1])
+
+
+def test_masks(tmp_path):
+    assert box_mask((10, 20), [0.5, 0.25], [0.2, 0.1]).sum() == 2 * 2
+    assert box_mask((4, 4, 4), [0.5] * 3, [0.5] * 3).sum() == 8
+    for centre, size, message in (
+        ([0.5], [0.5], "expected 2 fractions"),
+        ([0.5, 1.5], [0.5, 0.5], "expected 2 fractions"),
+        ([0.0, 0.0], [0.01, 0.01], "holds no pixel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            box_mask((4, 4), centre, size)
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    assert torch.equal(read_mask(tmp_path / "mask.png", (4, 4)), torch.eye(4) > 0)
+    with pytest.raises(ValueError, match="expected \\(5, 5\\), the image's own grid"):
+        read_mask(tmp_path / "mask.png", (5, 5))
+    with pytest.raises(ValueError, match="mask: found the keys"):
+        read_mask({"center": [0.5, 0.5]}, (4, 4))
+
+
+def test_an_earlier_request_is_removed_and_nothing_else(tmp_path):
+    def write(kinds):
+        out = DerivedImages(tmp_path, simulated=True, nifti=False)
+        for kind in kinds:
+            out.image(torch.zeros(1, 4, 4), 0, kind, {"age": 70})
+        out.finish()
+
+    write(["plus_5_years", "plus_10_years"])
+    (tmp_path / "images" / "mine.png").write_bytes(b"x")
+    write(["ad"])
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"person_000_ad.png", "mine.png"}
