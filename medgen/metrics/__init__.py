@@ -1,37 +1,63 @@
 """Evidence: how close generated images are to real ones, and whether they carry what they were asked to carry."""
 
 from medgen.metrics.agreement import agreement, band_starts, number_trend
-from medgen.metrics.checks import IntensityRange, check_same_scale
+from medgen.metrics.checks import IntensityRange, ScaleError, check_same_scale
 from medgen.metrics.effects import AdjustedEffect, GroupModel, adjusted_effect
+from medgen.metrics.extractors import FeatureExtractor, distance_name, feature_extractor
 from medgen.metrics.features import FeatureClassifier
 from medgen.metrics.frechet import frechet_distance
+from medgen.metrics.inception_score import InceptionScore, inception_score
 from medgen.metrics.kernel import KernelDistance, kernel_distance
+from medgen.metrics.manifold import Manifold, manifold_figures
+from medgen.metrics.ms_ssim import ms_ssim, sample_ms_ssim
 from medgen.metrics.neighbours import Neighbours, nearest_neighbours
 from medgen.metrics.regressor import FeatureRegressor
 from medgen.metrics.resampling import Interval, SubjectResampler, bootstrap
 from medgen.metrics.roc import roc_auc, subject_means
+from medgen.metrics.streaming import (
+    FrechetDistanceMetric,
+    InceptionScoreMetric,
+    KernelDistanceMetric,
+    ManifoldMetric,
+    SampleMSSSIMMetric,
+)
 from medgen.metrics.ventricles import ventricle_area
 
 __all__ = [
     "AdjustedEffect",
     "FeatureClassifier",
+    "FeatureExtractor",
     "FeatureRegressor",
+    "FrechetDistanceMetric",
     "GroupModel",
+    "InceptionScore",
+    "InceptionScoreMetric",
     "IntensityRange",
     "Interval",
     "KernelDistance",
+    "KernelDistanceMetric",
+    "Manifold",
+    "ManifoldMetric",
     "Neighbours",
+    "SampleMSSSIMMetric",
+    "ScaleError",
     "SubjectResampler",
     "adjusted_effect",
     "agreement",
     "band_starts",
     "bootstrap",
     "check_same_scale",
+    "distance_name",
+    "feature_extractor",
     "frechet_distance",
+    "inception_score",
     "kernel_distance",
+    "manifold_figures",
+    "ms_ssim",
     "nearest_neighbours",
     "number_trend",
     "roc_auc",
+    "sample_ms_ssim",
     "subject_means",
     "ventricle_area",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["IntensityRange", "check_same_scale", "feature_pair", "finite_array"]
+__all__ = ["IntensityRange", "ScaleError", "check_same_scale", "feature_pair", "finite_array", "group_indices"]
+
+
+class ScaleError(ValueError):
+    """Two sets of images are scaled by different conventions."""
 
 
 class IntensityRange(NamedTuple):
@@ -50,7 +55,8 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
         Notices in words, empty when the ranges agree.
 
     Raises:
-        ValueError: when the sides are scaled differently, or a pixel is not finite.
+        ScaleError: when the sides are scaled differently; a ``ValueError``.
+        ValueError: when a pixel is not finite.
     """
     ranges = [IntensityRange.of(finite_array(images, name)) for images, name in zip((a, b), names, strict=True)]
     first, second = ranges
@@ -58,7 +64,7 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
     described = f"{names[0]} lies in {first}, {names[1]} in {second} (1st to 99th percentile)"
     one_sided = min(first.negative, second.negative) < 0.005 and max(first.negative, second.negative) > 0.05
     if one_sided or not 0.25 <= extents[0] / extents[1] <= 4:
-        raise ValueError(f"the two sides are scaled differently: {described}; bring both to [-1, 1] before comparing")
+        raise ScaleError(f"the two sides are scaled differently: {described}; bring both to [-1, 1] before comparing")
     allowed = 0.4 * min(extents)
     if abs(first.low - second.low) > allowed or abs(first.high - second.high) > allowed:
         return [f"Intensities differ widely: {described}. The generator may be far from trained."]
@@ -89,3 +95,13 @@ def feature_pair(a: ArrayLike, b: ArrayLike, least: int) -> tuple[NDArray[np.flo
     if pair[0].shape[1] != pair[1].shape[1]:
         raise ValueError(f"a and b differ in width: {pair[0].shape[1]} against {pair[1].shape[1]} features")
     return pair[0], pair[1]
+
+
+def group_indices(groups: Sequence[str | int] | None, count: int, name: str) -> NDArray[np.intp]:
+    """Number the groups of ``count`` rows from 0; each row is its own without any. ``ValueError`` on another length."""
+    if groups is None:
+        return np.arange(count)
+    if len(groups) != count:
+        raise ValueError(f"{name}: expected one group for each of {count} rows, found {len(groups)}")
+    # ravel: numpy 2.0 returned the inverse in the shape of its input
+    return np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)[1].ravel()

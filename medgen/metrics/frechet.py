@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.checks import feature_pair
 
-__all__ = ["frechet_distance", "frechet_replicates"]
+__all__ = ["frechet_distance", "frechet_of_moments", "frechet_replicates"]
 
 
 def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
@@ -41,10 +41,19 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     return float(frechet_replicates(features_a, features_b, ones_a, ones_b)[0])
 
 
+def frechet_of_moments(mean_a: ArrayLike, covariance_a: ArrayLike, mean_b: ArrayLike, covariance_b: ArrayLike) -> float:
+    """Return :func:`frechet_distance` of Gaussians with these means ``(D,)`` and covariances ``(D, D)``."""
+    parts = [np.asarray(part, np.float64)[None] for part in (mean_a, covariance_a, mean_b, covariance_b)]
+    return float(_of_moments(*parts)[0])
+
+
 def frechet_replicates(
     a: NDArray[np.float64], b: NDArray[np.float64], weights_a: ArrayLike, weights_b: ArrayLike
 ) -> NDArray[np.float64]:
     """Return :func:`frechet_distance` for many weightings of the rows, for the bootstrap.
+
+    Features of more dimensions than there are samples (pixels, Inception's) are rotated into the space that the samples
+    span, which changes nothing but the cost.
 
     Args:
         a: features, shape ``(N, D)``.
@@ -55,19 +64,34 @@ def frechet_replicates(
     Returns:
         Shape ``(R,)``; NaN where a side is left with fewer than two samples.
     """
+    if a.shape[1] > len(a) + len(b):
+        a, b = _spanned(a, b)
     mean_a, covariance_a = _moments(a, np.asarray(weights_a, np.float64))
     mean_b, covariance_b = _moments(b, np.asarray(weights_b, np.float64))
     usable = np.isfinite(covariance_a).all((1, 2)) & np.isfinite(covariance_b).all((1, 2))
     result = np.full(len(mean_a), np.nan)
-    ca, cb = covariance_a[usable], covariance_b[usable]
+    result[usable] = _of_moments(mean_a[usable], covariance_a[usable], mean_b[usable], covariance_b[usable])
+    return result
+
+
+def _of_moments(
+    mean_a: NDArray[np.float64], ca: NDArray[np.float64], mean_b: NDArray[np.float64], cb: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distances ``(R,)`` of R pairs of Gaussians."""
     values, vectors = np.linalg.eigh(ca)
     root_a = (vectors * _roots(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     product = root_a @ cb @ root_a
     cross = _roots(np.linalg.eigvalsh((product + np.swapaxes(product, 1, 2)) / 2)).sum(1)
     traces = np.trace(ca, axis1=1, axis2=2) + np.trace(cb, axis1=1, axis2=2)
-    shift = ((mean_a[usable] - mean_b[usable]) ** 2).sum(1)
-    result[usable] = (shift + traces - 2 * cross).clip(min=0)
+    result: NDArray[np.float64] = (((mean_a - mean_b) ** 2).sum(1) + traces - 2 * cross).clip(min=0)
     return result
+
+
+def _spanned(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates ``(N, N + M)`` and ``(M, N + M)`` of rows in an orthonormal basis of the space they span."""
+    origin = a.mean(0)
+    basis = np.linalg.qr(np.concatenate([a - origin, b - origin]).T)[0]
+    return (a - origin) @ basis, (b - origin) @ basis
 
 
 def _roots(eigenvalues: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medgen.metrics.checks import feature_pair
+from medgen.metrics.checks import feature_pair, group_indices
 
 __all__ = ["KernelDistance", "PairSums", "kernel_distance"]
 
@@ -84,7 +84,7 @@ class PairSums:
         groups_b: Sequence[str | int] | None = None,
         block: int = 2048,
     ) -> None:
-        member_a, member_b = _membership(groups_a, len(a), "groups_a"), _membership(groups_b, len(b), "groups_b")
+        member_a, member_b = group_indices(groups_a, len(a), "groups_a"), group_indices(groups_b, len(b), "groups_b")
         self.groups = (int(member_a.max()) + 1, int(member_b.max()) + 1)
         self.sizes = (np.bincount(member_a).astype(np.float64), np.bincount(member_b).astype(np.float64))
         self._aa = _between_groups(a, a, member_a, member_a, block)
@@ -102,15 +102,6 @@ class PairSums:
             across = np.einsum("rg,rg->r", weights_a @ self._ab, weights_b) / total
         result: NDArray[np.float64] = same_a + same_b - 2 * across
         return result
-
-
-def _membership(groups: Sequence[str | int] | None, count: int, name: str) -> NDArray[np.intp]:
-    if groups is None:
-        return np.arange(count)
-    if len(groups) != count:
-        raise ValueError(f"{name}: expected one group for each of {count} rows, found {len(groups)}")
-    # ravel: numpy 2.0 returned the inverse in the shape of its input
-    return np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)[1].ravel()
 
 
 def _between_groups(
