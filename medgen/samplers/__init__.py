@@ -1,5 +1,6 @@
 """How noise becomes an image: time grids, solvers, guidance."""
 
+from medgen.samplers.adaptive import dopri5
 from medgen.samplers.grids import time_grid
 from medgen.samplers.guidance import GuidedDenoiser
 from medgen.samplers.likelihood import bits_per_dimension, log_likelihood, model_bits
@@ -18,6 +19,7 @@ __all__ = [
     "bits_per_dimension",
     "ddim",
     "ddpm",
+    "dopri5",
     "dpm_solver_pp_2m",
     "euler",
     "heun",

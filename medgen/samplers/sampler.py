@@ -15,6 +15,7 @@ from torch import Tensor
 from medgen.precision import Precision
 from medgen.processes.process import Process
 from medgen.progress import progress_bar
+from medgen.samplers.adaptive import dopri5
 from medgen.samplers.grids import SPACINGS, time_grid
 from medgen.samplers.guidance import GuidedDenoiser, clip_range, guidance_scale, interval_of_times
 from medgen.samplers.network import WatchedDenoiser, device_of, sampling_mode
@@ -23,6 +24,9 @@ from medgen.samplers.solvers import SOLVERS, Denoiser, NoiseSource
 from medgen.spelling import one_of
 
 __all__ = ["Sampler", "Samples", "Step"]
+
+
+ADAPTIVE: dict[str, Callable[..., Tensor]] = {"dopri5": dopri5}
 
 
 class Step(NamedTuple):
@@ -39,7 +43,7 @@ class Samples:
 
     Attributes:
         images: ``(N, C, *spatial)`` float32 on the CPU, decoded.
-        evaluations: network evaluations per image.
+        evaluations: network evaluations per image; the mean, where they differ.
         seconds: wall time of the whole call.
         steps: recorded states from noise to image, empty unless asked for.
     """
@@ -54,8 +58,9 @@ class Sampler:
     """Turns seeds and conditions into images.
 
     Args:
-        solver: "ddpm", "ddim", "dpm_solver_pp_2m", "euler", "heun" or "midpoint".
-        steps: solver steps, at least 1.
+        solver: "ddpm", "ddim", "dpm_solver_pp_2m", "euler", "heun", "midpoint", or "dopri5", which chooses its own
+            steps for each image (``pip install "medgen[ode]"``).
+        steps: solver steps, at least 1; "dopri5" does not read them.
         guidance: scale, 1 for the plain conditional prediction; or a dict of scales by covariate.
         guidance_interval: ``(t_low, t_high)`` outside of which the plain conditional prediction is used.
         eta: randomness of "ddim", in [0, 1].
@@ -88,7 +93,7 @@ class Sampler:
         amp: bool | str = False,
         drop: Sequence[str] = ("covariates", "context"),
     ) -> None:
-        self.solver = one_of("solver", solver, tuple(SOLVERS))
+        self.solver = one_of("solver", solver, (*SOLVERS, *ADAPTIVE))
         for name, value in (("steps", steps), ("max_batch", max_batch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, found {value!r}")
@@ -161,7 +166,7 @@ class Sampler:
     ) -> Tensor:
         """Take ``noisy`` from ``times[0]`` to ``times[-1]`` with this sampler's solver; rising times invert."""
         options = {"eta": self.eta} if self.solver == "ddim" else {}
-        return SOLVERS[self.solver](process, denoiser, noisy, times, noise_source, **options)
+        return (SOLVERS | ADAPTIVE)[self.solver](process, denoiser, noisy, times, noise_source, **options)
 
     def __call__(
         self,
@@ -213,11 +218,12 @@ class Sampler:
         marks = {times[round(i * self.steps / max(record - 1, 1))] for i in range(record)} if record > 1 else set()
         images: list[Tensor] = []
         states: dict[float, list[tuple[Tensor, Tensor]]] = {}
-        chunks = [list(seeds[i : i + self.max_batch]) for i in range(0, len(seeds), self.max_batch)]
+        together = 1 if self.solver in ADAPTIVE else self.max_batch
+        chunks = [list(seeds[i : i + together]) for i in range(0, len(seeds), together)]
         evaluations = 0
         with sampling_mode(network), progress_bar(show=progress, total=self.steps * len(chunks), unit="step") as bar:
             for number, chunk in enumerate(chunks):
-                first = number * self.max_batch
+                first = number * together
                 part = {name: value[first : first + len(chunk)].to(device) for name, value in rows.items()}
                 noise = SeededNoise(latent, chunk, device)
                 noisy = part["start"].float() if "start" in part else process.prior(noise(0))
@@ -226,7 +232,7 @@ class Sampler:
                 )
                 watched = WatchedDenoiser(denoiser, times, marks, bar.update)
                 result = self.solve(process, watched, noisy, times, noise)
-                evaluations = denoiser.evaluations
+                evaluations += denoiser.evaluations
                 decode = _decoder(codec)
                 images.append(decode(result))
                 for t, estimate in watched.seen.items():
@@ -238,7 +244,7 @@ class Sampler:
         ]
         if record:
             steps.append(Step(times[-1], final, final))
-        return Samples(final, evaluations, time.perf_counter() - began, steps)
+        return Samples(final, round(evaluations / len(chunks)), time.perf_counter() - began, steps)
 
     def _check(
         self, rows: dict[str, Tensor], seeds: Sequence[int], latent: tuple[int, ...], start_t: Any, record: int
@@ -252,6 +258,8 @@ class Sampler:
             raise ValueError("start and start_t belong together: expected both or neither")
         if "start" in rows and tuple(rows["start"].shape[1:]) != latent:
             raise ValueError(f"start has images of shape {tuple(rows['start'].shape[1:])}, expected {latent}")
+        if record and self.solver in ADAPTIVE:
+            raise ValueError(f"record: {self.solver!r} chooses its own times, so no state at given times can be kept")
         if record < 0:
             raise ValueError(f"record must not be negative, found {record}")
 
