@@ -6,6 +6,7 @@ from typing import Any
 
 from medgen.data.augmentation import BatchAugmentation
 from medgen.data.cohort import Cohort
+from medgen.data.latents import LatentDataset
 from medgen.data.loader import BatchLoader
 from medgen.data.opening import open_cohort
 from medgen.data.requests import GenerationRequests, image_seeds
@@ -22,6 +23,7 @@ __all__ = [
     "Cohort",
     "CohortError",
     "GenerationRequests",
+    "LatentDataset",
     "ScanRule",
     "SliceDataset",
     "VolumeDataset",

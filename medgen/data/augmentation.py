@@ -57,6 +57,8 @@ class BatchAugmentation:
         translate: largest shift, as a fraction of the image.
         intensity: largest relative change of brightness, and of gamma, of (image + 1) / 2.
         seed: of the draws.
+        crop: size of the part that is kept, at a random place: a number of pixels for all sides or one for each, of
+            which a side that is no longer stays whole; None keeps all.
 
     Raises:
         ValueError: when an argument is out of range.
@@ -75,6 +77,7 @@ class BatchAugmentation:
         translate: float = 0.02,
         intensity: float = 0.05,
         seed: int = 0,
+        crop: int | Sequence[int] | None = None,
     ) -> None:
         limits = {"flip": (flip, 1.0), "rotate": (rotate, 180.0), "scale": (scale, 0.9), "translate": (translate, 1.0)}
         limits["intensity"] = (intensity, 0.9)
@@ -83,6 +86,9 @@ class BatchAugmentation:
                 raise ValueError(f"{name}: expected a number from 0 to {most:g}, found {value!r}")
         self.flip, self.rotate, self.scale, self.translate, self.intensity = flip, rotate, scale, translate, intensity
         self.seed = seed_from("augmentation", seed)
+        if crop is not None and min([crop] if isinstance(crop, int) else crop, default=0) < 1:
+            raise ValueError(f"crop: expected a positive number of pixels, or one for each side, found {crop!r}")
+        self.crop = crop
 
     def __call__(self, images: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Augment a batch.
@@ -92,13 +98,15 @@ class BatchAugmentation:
             keys: (B, K) int64 on the CPU, for example (epoch, sample); the same key gives the same change.
 
         Returns:
-            float32 (B, C, *spatial) in [-1, 1].
+            float32 (B, C, *spatial) in [-1, 1], or the part of it that ``crop`` says.
         """
         dims = images.ndim - 2
         if dims not in (2, 3) or len(keys) != len(images):
             raise ValueError(f"augmentation: found images {tuple(images.shape)} and keys {tuple(keys.shape)}")
         turns = 1 if dims == 2 else 3
-        draws = hashed_uniform(self.seed, keys, 4 + turns + dims).float()
+        used = 4 + turns + dims
+        drawn = hashed_uniform(self.seed, keys, used + (dims if self.crop else 0)).float()
+        draws = drawn[:, :used]
         signed = 2.0 * draws - 1.0
         result = images.float()
         if self.rotate or self.scale or self.translate or self.flip:
@@ -115,7 +123,22 @@ class BatchAugmentation:
             changes = torch.exp(signed[:, 2:4] * math.log1p(self.intensity)).to(result.device)
             gain, gamma = changes[:, 0].reshape(shape), changes[:, 1].reshape(shape)
             result = (gain * (0.5 * result + 0.5).clamp_min(0.0) ** gamma).clamp(0.0, 1.0) * 2.0 - 1.0
-        return result
+        return _cropped(result, self.crop, drawn[:, used:]) if self.crop else result
+
+
+def _cropped(images: torch.Tensor, crop: int | Sequence[int], places: torch.Tensor) -> torch.Tensor:
+    """Return the part of each image whose place is (B, dims) in [0, 1) of where it could be."""
+    sides = images.shape[2:]
+    wanted = [crop] * len(sides) if isinstance(crop, int) else list(crop)
+    if len(wanted) != len(sides):
+        raise ValueError(f"crop: expected a size for each of {len(sides)} sides, found {crop!r}")
+    kept = [min(size, side) for size, side in zip(wanted, sides, strict=True)]
+    parts = []
+    for image, place in zip(images, places.tolist(), strict=True):
+        for axis, (at, size, side) in enumerate(zip(place, kept, sides, strict=True), start=1):
+            image = image.narrow(axis, int(at * (side - size + 1)), size)
+        parts.append(image)
+    return torch.stack(parts)
 
 
 def _grid(theta: torch.Tensor, spatial: Sequence[int]) -> torch.Tensor:

@@ -31,6 +31,7 @@ class BatchLoader:
 
     Args:
         dataset: with ``images`` (N, C, *spatial), ``covariates`` (N, K) and ``subjects``; another one is read by item.
+            Images are the batches' "image", or what the data set's ``key`` says (:class:`medgen.data.LatentDataset`).
         batch_size: samples per batch and rank.
         seed: of the order.
         augment: called with the images (B, C, *spatial) and keys (B, 3) int64: epoch, sample, and how often the sample
@@ -154,7 +155,8 @@ class BatchLoader:
             images, covariates = (x.to(self.device, non_blocking=True) for x in (images, covariates))
         if self.augment is not None and self.shuffle:
             images = self.augment(images, keys)
-        batch: Batch = {"image": images, "covariates": covariates, "subject": subjects, "index": indices}
+        key = getattr(self.dataset, "key", "image")
+        batch: Batch = {key: images, "covariates": covariates, "subject": subjects, "index": indices}
         if records := getattr(self.dataset, "records", None):
             batch["filename"] = [records[i]["image"] for i in indices.tolist()]
         return batch

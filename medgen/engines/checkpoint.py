@@ -19,16 +19,25 @@ from medgen.engines.run_directory import checkpoints
 from medgen.files import atomic_write
 
 if TYPE_CHECKING:
-    from medgen.engines.trainer import GenerativeTrainer
+    from medgen.engines.resumable import Resumable
 
-__all__ = ["capture", "latest_checkpoint", "non_finite_names", "read_checkpoint", "restore", "write_checkpoint"]
+__all__ = [
+    "capture",
+    "latest_checkpoint",
+    "non_finite_names",
+    "read_checkpoint",
+    "restore",
+    "restore_optimizer",
+    "restore_schedule",
+    "write_checkpoint",
+]
 
 logger = logging.getLogger(__name__)
 _FORMAT = 1
 _REQUIRED = ("format", "iteration", "network", "optimizer", "lr_scheduler", "ema", "step", "run", "handlers")
 
 
-def capture(trainer: GenerativeTrainer) -> dict[str, Any]:
+def capture(trainer: Resumable) -> dict[str, Any]:
     """Return the state of ``trainer`` as tensors and plain values.
 
     The iteration recorded is that of the last complete group of micro-batches, since the weights are of that moment:
@@ -40,17 +49,18 @@ def capture(trainer: GenerativeTrainer) -> dict[str, Any]:
         "medgen": __version__,
         "iteration": iteration,
         "loader_position": iteration,
-        "network": trainer.unwrapped_network.state_dict(),
+        "network": trainer.network_state(),
         "optimizer": trainer.optimizer.state_dict(),
         "lr_scheduler": None if trainer.lr_scheduler is None else trainer.lr_scheduler.state_dict(),
         "ema": None if trainer.ema is None else trainer.ema.state_dict(),
         "step": trainer.step.state_dict(),
         "run": trainer.run_facts(),
         "handlers": {name: handler.state_dict() for name, handler in trainer.stateful.items()},
+        "extra": trainer.extra_state(),
     }
 
 
-def restore(trainer: GenerativeTrainer, state: Mapping[str, Any], where: str = "checkpoint") -> None:
+def restore(trainer: Resumable, state: Mapping[str, Any], where: str = "checkpoint") -> None:
     """Put ``state``, from :func:`capture`, into ``trainer``.
 
     Args:
@@ -75,15 +85,12 @@ def restore(trainer: GenerativeTrainer, state: Mapping[str, Any], where: str = "
         trainer.unwrapped_network.load_state_dict(state["network"])
     except RuntimeError as error:
         raise ValueError(f"{where} is of another network than this run's: {error}") from error
-    rates = _rates(trainer.optimizer)
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    if _rates(trainer.optimizer) != rates:
-        kept = _rates(trainer.optimizer)
-        logger.warning("%s: goes on with its learning rate %s, that of this run, %s, is not used", where, kept, rates)
+    restore_optimizer(trainer.optimizer, state["optimizer"], where)
     if trainer.lr_scheduler is not None:
-        _restore_schedule(trainer.lr_scheduler, state["lr_scheduler"], where)
+        restore_schedule(trainer.lr_scheduler, state["lr_scheduler"], where)
     if trainer.ema is not None:
         trainer.ema.load_state_dict(state["ema"])
+    trainer.load_extra_state(state.get("extra") or {}, where)
     trainer.step.load_state_dict(state["step"])
     trainer.step.publish(trainer)
     for name, handler in trainer.stateful.items():
@@ -94,12 +101,21 @@ def restore(trainer: GenerativeTrainer, state: Mapping[str, Any], where: str = "
     trainer.state.epoch = trainer.state.iteration // length if length else 0
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], where: str) -> None:
+    """Put ``state`` into ``optimizer``, and say so where the run had another learning rate."""
+    rates = _rates(optimizer)
+    optimizer.load_state_dict(dict(state))
+    if _rates(optimizer) != rates:
+        kept = _rates(optimizer)
+        logger.warning("%s: goes on with its learning rate %s, that of this run, %s, is not used", where, kept, rates)
+
+
 def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
     """Return the learning rates as they were set, before any schedule changed them."""
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
-def _restore_schedule(schedule: Any, state: Mapping[str, Any], where: str) -> None:
+def restore_schedule(schedule: Any, state: Mapping[str, Any], where: str) -> None:
     """Put ``state`` into ``schedule``, but let a schedule in closed form keep what it was made with.
 
     A longer run's cosine would otherwise turn at the end of the shorter one, and the learning rate rise again.
@@ -115,7 +131,7 @@ def _restore_schedule(schedule: Any, state: Mapping[str, Any], where: str) -> No
             setattr(schedule, name, value)
 
 
-def write_checkpoint(trainer: GenerativeTrainer, folder: str | os.PathLike[str]) -> Path:
+def write_checkpoint(trainer: Resumable, folder: str | os.PathLike[str]) -> Path:
     """Write ``checkpoint_<iteration>.pt`` whole or not at all, and return its path."""
     state = capture(trainer)
     path = Path(folder) / f"checkpoint_{state['iteration']:08d}.pt"

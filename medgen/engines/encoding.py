@@ -7,20 +7,17 @@ from typing import Any
 
 import torch
 
+from medgen.data.latents import MOMENTS
 from medgen.randomness import seed_from
 
-__all__ = ["MOMENTS", "encode", "image_shape", "posterior_generator"]
-
-# key of a batch that holds latents' mean and standard deviation (B, 2 C', *latent) instead of images
-MOMENTS = "moments"
-
+__all__ = ["encode", "image_shape", "posterior_generator"]
 
 def encode(codec: Any, inputs: torch.Tensor, batchdata: Any, generator: torch.Generator | None = None) -> torch.Tensor:
     """Return the clean image or latent of a batch.
 
     Args:
         codec: None for none.
-        inputs: images ``(B, C, *spatial)``, or moments where the batch has them.
+        inputs: images ``(B, C, *spatial)``, or moments ``(B, 2 C', *latent)`` where the batch has them.
         batchdata: the batch, as it came from the loader.
         generator: draws latents; None takes their mean.
     """

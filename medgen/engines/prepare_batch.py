@@ -9,8 +9,8 @@ import torch
 from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 
+from medgen.data.latents import MOMENTS
 from medgen.engines.condition_dropout import Conditions
-from medgen.engines.encoding import MOMENTS
 
 __all__ = ["PrepareConditions", "batch_names"]
 

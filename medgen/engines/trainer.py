@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
 from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
@@ -17,13 +15,13 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from medgen.covariates import Covariates
-from medgen.engines.checkpoint import latest_checkpoint, read_checkpoint, restore
 from medgen.engines.condition_dropout import ConditionDropout, Conditions
-from medgen.engines.distributed import from_first_rank, is_first_rank, unwrap, wrap_network
+from medgen.engines.distributed import unwrap, wrap_network
 from medgen.engines.draws import COUPLINGS, couple, training_noise, training_times
 from medgen.engines.encoding import encode, image_shape, posterior_generator
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.prepare_batch import PrepareConditions
+from medgen.engines.resumable import Resumable
 from medgen.engines.step import TrainingStep
 from medgen.handlers.ema import EMA
 from medgen.handlers.mean_loss import lower_is_better
@@ -34,10 +32,8 @@ from medgen.spelling import one_of
 
 __all__ = ["GenerativeTrainer"]
 
-logger = logging.getLogger(__name__)
 
-
-class GenerativeTrainer(SupervisedTrainer):
+class GenerativeTrainer(Resumable, SupervisedTrainer):
     """MONAI's ``SupervisedTrainer`` for generative models, on medgen's :class:`TrainingStep`.
 
     Every draw (times, noise, dropped conditions, the network's dropout) is a function of (seed, rank, step,
@@ -207,63 +203,9 @@ class GenerativeTrainer(SupervisedTrainer):
         self.accumulation_steps = accumulation_steps
         self.step.publish(self)
 
-    @property
-    def inference_network(self) -> nn.Module:
-        """The network to generate with."""
-        return self.unwrapped_network if self.ema is None else self.ema.ema_model
-
     def run_facts(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be the uninterrupted one."""
-        return {
-            "seed": self.seed,
-            "accumulation_steps": self.step.accumulation_steps,
-            "processes": self.step.world_size,
-            "amp": self.step.precision.enabled,
-            "process": repr(self.process),
-            "coupling": self.coupling,
-            "batch_size": getattr(self.data_loader, "batch_size", None),
-        }
-
-    def run(self) -> None:  # type: ignore[override]
-        """Train; from the latest whole checkpoint if ``run_dir`` holds one and nothing was trained yet."""
-        if self.state.iteration == 0 and not self.resume() and self.ema is not None:
-            self.ema.reset()
-        if hasattr(self.data_loader, "position"):
-            self.data_loader.position = self.state.iteration
-        elif self.state.iteration:
-            logger.warning("the loader has no position to set: the resumed run sees other batches")
-        length = self.state.epoch_length
-        if length and self.state.iteration >= length * self.state.max_epochs:
-            logger.info("the run is complete already: %d iterations are done", self.state.iteration)
-            self.fire_event(Events.STARTED)
-            self.fire_event(Events.COMPLETED)
-            return
-        if length and (left := length * self.state.max_epochs % self.accumulation_steps):
-            logger.warning("the last %d micro-batches make no optimizer step: accumulation_steps does not divide", left)
-        super().run()
-
-    def resume(self, path: str | os.PathLike[str] | None = None) -> bool:
-        """Restore the state of a run.
-
-        Args:
-            path: a checkpoint, or a folder whose latest whole one is taken; by default ``run_dir``.
-
-        Returns:
-            Whether there was one.
-
-        Raises:
-            ValueError: when the checkpoint does not fit this trainer.
-        """
-        place = self.run_dir if path is None else Path(path)
-        found = None
-        if place is not None and is_first_rank():
-            found = place if place.is_file() else latest_checkpoint(place)
-        chosen = from_first_rank(None if found is None else str(found))
-        if chosen is None:
-            return False
-        restore(self, read_checkpoint(chosen), chosen)
-        logger.info("resumed from %s: %d iterations are done", chosen, self.state.iteration)
-        return True
+        return super().run_facts() | {"process": repr(self.process), "coupling": self.coupling}
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: Any) -> dict[str, Any]:
         if batchdata is None:

@@ -8,6 +8,8 @@ from medgen.handlers.mean_loss import MeanLoss
 from medgen.handlers.noise_level import LossByNoiseLevel
 from medgen.handlers.plots import LossCurve
 from medgen.handlers.progress import ProgressBar
+from medgen.handlers.reconstruction_grid import ReconstructionGrid
+from medgen.handlers.reconstruction_metrics import PSNR, SSIM
 from medgen.handlers.sample_grid import SampleGrid
 from medgen.handlers.save_samples import SaveSamples
 from medgen.handlers.strips import DenoisingStrip, NoisingStrip
@@ -16,6 +18,8 @@ from medgen.handlers.tensorboard import TensorBoardLogger
 
 __all__ = [
     "EMA",
+    "PSNR",
+    "SSIM",
     "CheckpointHandler",
     "CsvLogger",
     "DenoisingStrip",
@@ -24,6 +28,7 @@ __all__ = [
     "MeanLoss",
     "NoisingStrip",
     "ProgressBar",
+    "ReconstructionGrid",
     "SampleGrid",
     "SaveSamples",
     "SaveSweep",

@@ -15,7 +15,7 @@ from ignite.engine import Events
 from medgen.engines.checkpoint import non_finite_names, write_checkpoint
 from medgen.engines.distributed import is_first_rank
 from medgen.engines.run_directory import checkpoints
-from medgen.files import plain
+from medgen.files import file_sha256, plain
 from medgen.handlers.manifest import copy_model, manifest_path, write_model
 
 __all__ = ["CheckpointHandler"]
@@ -51,6 +51,7 @@ class CheckpointHandler:
         cohort: whose ``data_terms``, ``simulated`` and ``fingerprint`` the manifest states.
         data_terms: terms of use of the training data; by default the cohort's.
         share: whether the weights may be passed on; None = only where the training data are simulated.
+        name: of the weight files, in place of "model": "autoencoder" gives ``autoencoder.pt`` and ``autoencoder.json``.
 
     Raises:
         ValueError: when an argument is out of range.
@@ -68,6 +69,7 @@ class CheckpointHandler:
         cohort: Any = None,
         data_terms: str | None = None,
         share: bool | None = None,
+        name: str = "model",
     ) -> None:
         if interval < 1 or keep < 1:
             raise ValueError(f"expected interval >= 1 and keep >= 1, found interval={interval!r}, keep={keep!r}")
@@ -85,6 +87,7 @@ class CheckpointHandler:
         self.cohort = cohort
         self.data_terms = data_terms
         self.share = share
+        self.name = name
         self.best: dict[str, Any] | None = None
         self.newest: dict[str, Any] | None = None
         self._saved_at = -1
@@ -133,12 +136,13 @@ class CheckpointHandler:
     def _completed(self, engine: Any) -> None:
         if engine.state.iteration != self._saved_at:
             self._save(engine)
-        chosen = self._folder / "model.pt"
+        chosen = self._folder / f"{self.name}.pt"
         if is_first_rank() and self.publish_dir is not None and chosen.is_file():
             if not self._may_replace():
                 logger.warning(
                     "the weights of another run in %s are replaced; that run keeps its own", self.publish_dir
                 )
+            self._copy_codec(engine, self.publish_dir)
             logger.info("published %s", copy_model(chosen, self.publish_dir))
 
     @property
@@ -153,11 +157,11 @@ class CheckpointHandler:
         for path in checkpoints(self._folder)[: -self.keep]:
             path.unlink()
         if self.publish == "last" or self.validator is None:
-            self._write(engine, "model.pt", "last")
+            self._write(engine, f"{self.name}.pt", "last")
         else:
-            self._write(engine, "model_last.pt", "last")
+            self._write(engine, f"{self.name}_last.pt", "last")
             if self.best is None:  # nothing was validated yet
-                self._write(engine, "model.pt", "last")
+                self._write(engine, f"{self.name}.pt", "last")
 
     def _validated(self, validator: Any, engine: Any) -> None:
         name = validator.state.key_metric_name
@@ -171,7 +175,7 @@ class CheckpointHandler:
         if self.best is not None and not validator.metric_cmp_fn(value, self.best["value"]):
             return
         self.best = self.newest
-        self._write(engine, "model.pt" if self.publish == "best" else "model_best.pt", "best")
+        self._write(engine, f"{self.name}.pt" if self.publish == "best" else f"{self.name}_best.pt", "best")
 
     def _finite(self, engine: Any, *networks: Any) -> bool:
         wrong = [name for network in networks for name in non_finite_names(network)]
@@ -183,14 +187,25 @@ class CheckpointHandler:
         return not wrong
 
     def _write(self, engine: Any, name: str, selected: str) -> None:
+        self._copy_codec(engine, self._folder)
         path = write_model(engine.inference_network.state_dict(), self._folder / name, self._facts(engine, selected))
-        if name == "model.pt" and self.publish_dir is not None and self._may_replace():
+        if name == f"{self.name}.pt" and self.publish_dir is not None and self._may_replace():
+            self._copy_codec(engine, self.publish_dir)
             copy_model(path, self.publish_dir)
+
+    def _copy_codec(self, engine: Any, folder: Path) -> None:
+        """Put the codec that the weights were trained behind beside them."""
+        source = getattr(engine.codec, "source", None)
+        if source is None:
+            return
+        there = folder / source.name
+        if not there.is_file() or file_sha256(there) != engine.codec.sha256:
+            copy_model(source, folder)
 
     def _may_replace(self) -> bool:
         """Whether ``publish_dir`` holds nothing, or weights of this very run."""
         assert self.publish_dir is not None
-        there = self.publish_dir / "model.pt"
+        there = self.publish_dir / f"{self.name}.pt"
         if not there.exists():
             return True
         try:
@@ -216,7 +231,8 @@ class CheckpointHandler:
             "metric": _plain(self.best if selected == "best" else self.newest),
             "run": self._run_name,
             "covariates": None if engine.covariates is None else engine.covariates.to_dict(),
-            "process": engine.process.to_dict(),
+            "process": None if engine.process is None else engine.process.to_dict(),
+            "codec_sha256": getattr(engine.codec, "sha256", None),
             "network": type(engine.unwrapped_network).__name__,
             "data_terms": terms or "not stated",
             "data_simulated": simulated,

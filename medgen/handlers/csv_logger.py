@@ -28,6 +28,8 @@ def training_row(engine: Any, window: Window) -> dict[str, float]:
         "learning_rate": engine.optimizer.param_groups[0]["lr"],
         "images_per_second": window.rate,
         "skipped": state.skipped,
+        # of an autoencoder's loss: those of the last micro-batch
+        **{name: float(value) for name, value in getattr(engine, "terms", {}).items()},
     }
 
 
