@@ -83,9 +83,10 @@ def load_codec(codec: Any, path: str | Path, device: Any = None) -> Any:
     if not path.is_file():
         text = f"{path}: found no trained codec. Make it with {_made_by(path, 'train_autoencoder.json')}"
         raise user_error(FileNotFoundError(text))
-    trained = _definition(read_manifest(path)) if manifest_path(path).is_file() else None
+    manifest = read_manifest(path) if manifest_path(path).is_file() else {}
     workflow = calling_workflow()
-    asked = None if workflow is None else _definition({"config": workflow.parser.get()})
+    config = {} if workflow is None else workflow.parser.get()
+    trained, asked = _definition(manifest), _definition({"config": config})
     if trained and asked and trained.get("_target_") != asked.get("_target_"):
         raise user_error(
             ValueError(f"codec: is {asked.get('_target_')}, but {path} was trained as {trained.get('_target_')}")
@@ -95,6 +96,7 @@ def load_codec(codec: Any, path: str | Path, device: Any = None) -> Any:
     except RuntimeError as error:
         text = f"codec: {path} was trained as {json.dumps(trained)}, which is not the one described here; {error}"
         raise user_error(ValueError(text)) from error
+    _compare_splits(manifest.get("config") or {}, config, path)
     codec.sha256, codec.source = file_sha256(path), path
     return codec.to(device).freeze()
 
@@ -122,7 +124,7 @@ def publish_codec(
 
     weights = Path(weights)
     codec.autoencoder.load_state_dict(load_weights(weights))
-    codec.measure(batches)
+    codec.to(next(codec.autoencoder.parameters()).device).measure(batches)
     target = weights.with_name("codec.pt")
     if idist.get_rank() == 0:
         own = ("file", "sha256", "parameters", "written", "software")
@@ -148,6 +150,16 @@ def _definition(manifest: Mapping[str, Any]) -> dict[str, Any]:
     config = manifest.get("config") or {}
     found = inlined(config, config.get("codec") or {})
     return found if isinstance(found, dict) else {}
+
+
+def _compare_splits(trained: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
+    """Say so when a codec may have been trained on the people that a model is going to be tested on."""
+    for name in ("seed", "split_fractions", "leave_site_out", "simulated_subjects"):
+        if "splits" in config and name in trained and name in config and trained[name] != config[name]:
+            logger.warning(
+                "%s was trained with %s=%r, this run has %r: it may have seen people that are held out here",
+                path, name, trained[name], config[name],
+            )  # fmt: skip
 
 
 def _made_by(weights: Path, name: str = "train.json") -> str:
