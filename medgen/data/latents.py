@@ -136,5 +136,5 @@ class LatentDataset(Dataset):
         return torch.cat(parts)
 
 
-def _bytes(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().reshape(-1).numpy().view(np.uint8)
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    return tensor.detach().contiguous().reshape(-1).numpy().view(np.uint8).data

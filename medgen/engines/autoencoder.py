@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from medgen.engines.checkpoint import restore_optimizer, restore_schedule
 from medgen.engines.distributed import unwrap, wrap_network
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
+from medgen.engines.forward_state import ForwardState
 from medgen.engines.prepare_batch import PrepareConditions
 from medgen.engines.resumable import Resumable
 from medgen.engines.step import TrainingStep
@@ -180,18 +181,21 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
             "seed": seed, "amp": amp, "random_network": True, "run_dir": run_dir,
         }  # fmt: skip
         wrapped: Any = wrap_network(self.unwrapped_network, device)
-        self.network: Any = torch.compile(wrapped) if compile else wrapped
-        self.step = TrainingStep(self.network, optimizer, device, lr_scheduler, **options)
+        wrapped = torch.compile(wrapped) if compile else wrapped
+        self.network: Any = wrapped
+        self.step = TrainingStep(wrapped, optimizer, device, lr_scheduler, **options)
         self.unwrapped_discriminator = None if discriminator is None else unwrap(discriminator).to(device)
         self.discriminator_step: TrainingStep | None = None
         if self.unwrapped_discriminator is not None and discriminator_optimizer is not None:
             judge = wrap_network(self.unwrapped_discriminator, device)
             schedule = discriminator_lr_scheduler
-            self.discriminator_step = TrainingStep(judge, discriminator_optimizer, device, schedule, main=False, **options)
+            self.discriminator_step = TrainingStep(
+                judge, discriminator_optimizer, device, schedule, main=False, **options
+            )
         self.state.g_network = self.network
         self.state.d_network = None if self.discriminator_step is None else self.discriminator_step.network
-        self._moving: dict[str, torch.Tensor] = {}
-        self._moving_discriminator: dict[str, torch.Tensor] = {}
+        self._before = ForwardState(self.unwrapped_network)
+        self._before_discriminator = ForwardState(self.unwrapped_discriminator)
         self.step.publish(self)
 
     def run_facts(self) -> dict[str, Any]:
@@ -201,7 +205,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
 
     def network_state(self) -> dict[str, torch.Tensor]:
         """The network's state at the last completed group; a codebook moves with every micro-batch."""
-        return self._at_boundary(self.unwrapped_network, self._moving)
+        return self._before.state_dict(self.state.iteration % self.accumulation_steps == 0)
 
     def extra_state(self) -> dict[str, Any]:
         """The discriminator's part of a checkpoint."""
@@ -209,7 +213,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         if step is None:
             return {}
         return {
-            "network": self._at_boundary(self.unwrapped_discriminator, self._moving_discriminator),
+            "network": self._before_discriminator.state_dict(self.state.iteration % self.accumulation_steps == 0),
             "optimizer": step.optimizer.state_dict(),
             "lr_scheduler": None if step.lr_scheduler is None else step.lr_scheduler.state_dict(),
             "step": step.state_dict(),
@@ -253,12 +257,12 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         if not self.unwrapped_network.training:
             self.network.train()
         if self.step.place(self.state.iteration)[1] == 0:
-            self._moving = _unlearned(self.unwrapped_network)
-            self._moving_discriminator = _unlearned(self.unwrapped_discriminator)
-        self._guarded(self.step, batchdata, partial(self._autoencoder_loss, images), self._moving)
+            self._before.remember()
+            self._before_discriminator.remember()
+        self._guarded(self.step, batchdata, partial(self._autoencoder_loss, images), self._before)
         if self.adversarial and self.discriminator_step is not None:
             loss = partial(self._discriminator_loss, images)
-            self._guarded(self.discriminator_step, batchdata, loss, self._moving_discriminator)
+            self._guarded(self.discriminator_step, batchdata, loss, self._before_discriminator)
             self.fire_event(AdversarialIterationEvents.DISCRIMINATOR_LOSS_COMPLETED)
         return self.state.output
 
@@ -274,7 +278,9 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
             self.fire_event(AdversarialIterationEvents.GENERATOR_DISCRIMINATOR_FORWARD_COMPLETED)
             terms["adversarial"] = self.adversarial_weight * self.adversarial_loss(logits, True, False)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
-        later = {} if self.discriminator_step is None else dict.fromkeys(("adversarial", "discriminator"), loss * torch.nan)
+        later = (
+            {} if self.discriminator_step is None else dict.fromkeys(("adversarial", "discriminator"), loss * torch.nan)
+        )
         self.terms = {name: term.detach() for name, term in (later | terms).items()}
         self.state.output[Keys.LOSS] = loss.detach()
         self.fire_event(AdversarialIterationEvents.GENERATOR_LOSS_COMPLETED)
@@ -293,13 +299,16 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         with self.discriminator_step.precision():
             logits = _logits(self.discriminator_step.network(both))
         real, fake = ([part.chunk(2)[which] for part in logits] for which in (0, 1))
-        self.state.output |= {AdversarialKeys.REAL_LOGITS: real[-1].detach(), AdversarialKeys.FAKE_LOGITS: fake[-1].detach()}
+        self.state.output |= {
+            AdversarialKeys.REAL_LOGITS: real[-1].detach(),
+            AdversarialKeys.FAKE_LOGITS: fake[-1].detach(),
+        }
         loss = 0.5 * (self.adversarial_loss(real, True, True) + self.adversarial_loss(fake, False, True))
         self.terms["discriminator"] = loss.detach()
         return loss
 
     def _guarded(
-        self, step: TrainingStep, batchdata: Any, loss: Callable[[], torch.Tensor], moving: dict[str, torch.Tensor]
+        self, step: TrainingStep, batchdata: Any, loss: Callable[[], torch.Tensor], before: ForwardState
     ) -> None:
         """Take a step; one that is skipped takes back what the forward pass changed."""
         skipped = step.skipped
@@ -307,27 +316,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
             step(self, batchdata, loss)
         finally:
             if step.skipped > skipped:
-                for tensor, before in _pairs(unwrap(step.network), moving):
-                    tensor.copy_(before)
-
-    def _at_boundary(self, network: Any, moving: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        state = dict(network.state_dict())
-        return state | (moving if self.state.iteration % self.accumulation_steps else {})
-
-
-def _unlearned(network: nn.Module | None) -> dict[str, torch.Tensor]:
-    """Return copies of what a forward pass may change: buffers, and parameters without a gradient (a codebook)."""
-    if network is None:
-        return {}
-    state = network.state_dict()
-    found = {name: buffer for name, buffer in network.named_buffers() if name in state}
-    found |= {name: parameter for name, parameter in network.named_parameters() if not parameter.requires_grad}
-    return {name: value.detach().clone() for name, value in found.items()}
-
-
-def _pairs(network: nn.Module, moving: dict[str, torch.Tensor]) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    state = network.state_dict()
-    return [(state[name], value) for name, value in moving.items()]
+                before.restore()
 
 
 def _logits(output: Any) -> list[torch.Tensor]:

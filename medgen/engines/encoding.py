@@ -12,6 +12,7 @@ from medgen.randomness import seed_from
 
 __all__ = ["encode", "image_shape", "posterior_generator"]
 
+
 def encode(codec: Any, inputs: torch.Tensor, batchdata: Any, generator: torch.Generator | None = None) -> torch.Tensor:
     """Return the clean image or latent of a batch.
 

@@ -25,7 +25,8 @@ class PSNR(MeanLoss):
 
     def _pick(self, output: Any) -> torch.Tensor:
         metric = PSNRMetric(max_val=self.data_range, reduction="none")
-        return metric(output["pred"].float(), output["image"].float()).flatten(1).mean(1)
+        values: Any = metric(output["pred"].float(), output["image"].float())
+        return values.flatten(1).mean(1)
 
 
 class SSIM(MeanLoss):
@@ -46,4 +47,5 @@ class SSIM(MeanLoss):
         metric = SSIMMetric(
             image.ndim - 2, data_range=self.data_range, win_size=window - (window + 1) % 2, reduction="none"
         )
-        return metric(prediction, image).flatten(1).mean(1)
+        values: Any = metric(prediction, image)
+        return values.flatten(1).mean(1)

@@ -33,7 +33,7 @@ def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 
 
 class AutoencoderLoss(nn.Module):
-    r"""Reconstruction, regularisation of the latent space, and perception (Rombach et al., arXiv 2112.10752, appendix G).
+    r"""Reconstruction, regularisation of the latent space, and perception (arXiv 2112.10752, appendix G).
 
     .. math:: \overline{|x - \hat x|} + w_{KL} \overline{D_{KL}} + w_P \, L_P(\hat x, x)
 

@@ -172,7 +172,9 @@ class _Deepest(ResNetFeatures):
         try:
             self.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"perceptual loss: {path} does not fit MONAI's {type(self).__mro__[1].__name__}: {error}") from error
+            raise ValueError(
+                f"perceptual loss: {path} does not fit MONAI's {type(self).__mro__[1].__name__}: {error}"
+            ) from error
 
 
 class _MedicalNet(MedicalNetPerceptualSimilarity):
