@@ -1,9 +1,11 @@
 """Images of people, changed: covariate translation and its evidence, interpolation, restoring and filling in."""
 
 from medgen.apps.translation.changes import Changes
+from medgen.apps.translation.evidence import TranslationEvidence
 from medgen.apps.translation.people import source_images, trained_field_of_view
 from medgen.apps.translation.repair import DenoiseImages, InpaintImages
 from medgen.apps.translation.tasks import InterpolateImages, TranslateImages
+from medgen.apps.translation.visits import held_out_visits, read_visits
 
 __all__ = [
     "Changes",
@@ -11,6 +13,9 @@ __all__ = [
     "InpaintImages",
     "InterpolateImages",
     "TranslateImages",
+    "TranslationEvidence",
+    "held_out_visits",
+    "read_visits",
     "source_images",
     "trained_field_of_view",
 ]

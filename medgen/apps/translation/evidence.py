@@ -1,0 +1,454 @@
+"""The evidence of covariate translation: does the same brain come back, does it change by what was asked, and where?"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medgen import __version__
+from medgen.apps.evaluation.cache import StageCache
+from medgen.apps.evaluation.provenance import cohort_notices, model_facts
+from medgen.apps.translation.figures import Resampled, identity_rate, left_out_means, overlap, rim
+from medgen.apps.translation.visits import Visits
+from medgen.covariates import Covariates
+from medgen.files import key_of
+from medgen.inferers import Translate
+from medgen.metrics import FeatureRegressor, ventricle_area
+from medgen.metrics.image_error import mean_absolute_error, psnr
+
+__all__ = ["SCHEMA", "TranslationEvidence", "Translated"]
+
+logger = logging.getLogger("medgen.translation")
+SCHEMA = "medgen.translation/1"
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass
+class Translated:
+    """Everything a report is written from.
+
+    Attributes:
+        metrics: the content of ``translation.json``.
+        visits: the people.
+        same: (N, C, *spatial) there and back with the same covariates.
+        aged: years asked for to images.
+        interval: years asked for that the second visits are compared with; None without second visits.
+        age_column: of the covariates.
+    """
+
+    metrics: dict[str, Any]
+    visits: Visits
+    same: Tensor
+    aged: dict[float, Tensor]
+    interval: float | None
+    age_column: int
+
+
+class TranslationEvidence:
+    """Measures covariate translation by age on held-out people and writes ``translation.json`` and two pages.
+
+    Five questions, each beside what it must be compared with: what the way there and back alone does (no-change
+    control, at several strengths and settings of the solver), whether the way can be gone back (cycle), whether it is
+    still the same brain (identity), whether the age changed by what was asked (a regressor trained on real images, and
+    ventricle area), and where the image changed (the true masks of a simulated cohort). Of people with two visits the
+    change predicted is compared with the one observed, beside "no change" and the mean change of the others.
+
+    Args:
+        network: with its trained weights, on ``device``.
+        inferer: :class:`medgen.inferers.Translate`.
+        covariates: the model's declaration, with "age".
+        cohort: the one the model was trained on.
+        train: its training split, axial slices; the regressor learns from it.
+        validation: its validation split.
+        visits: held-out people, see :func:`medgen.apps.translation.visits.read_visits`.
+        output_dir: where the results go.
+        weights: of the model, for its hash and manifest.
+        years: that are asked for; those between two visits, in whole years, are added where there are second visits.
+        strengths: of the no-change control and of the area's change.
+        settings: of the no-change control: mappings with "solver", "steps" and "refinements".
+        control: images of the control and of the strengths.
+        regressor: a :class:`medgen.metrics.FeatureRegressor`; None makes one.
+        replicates: of the bootstrap over people.
+        seed: of regressor and bootstrap.
+        device: of the regressor.
+        name: of the model.
+
+    Raises:
+        ValueError: without an age, or when a person of ``visits`` is in the training or validation split.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        inferer: Translate,
+        covariates: Covariates,
+        cohort: Any,
+        train: Any,
+        validation: Any,
+        visits: Visits,
+        output_dir: str | os.PathLike[str],
+        weights: str | os.PathLike[str] | None = None,
+        years: Sequence[float] = (5, 10, 15),
+        strengths: Sequence[float] = (0.3, 0.6, 1.0),
+        settings: Sequence[Mapping[str, Any]] = (),
+        control: int = 16,
+        regressor: FeatureRegressor | None = None,
+        replicates: int = 1000,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        name: str = "",
+    ) -> None:
+        if "age" not in covariates:
+            raise ValueError(f"covariates: expected an age to change, found {list(covariates.names)}")
+        learned = {*train.subjects, *validation.subjects}
+        if shared := learned & set(visits.subjects):
+            raise ValueError(f"visits: {len(shared)} of the people are in the training or validation split")
+        self.network, self.inferer, self.covariates, self.cohort = network, inferer, covariates, cohort
+        self.train, self.validation, self.visits = train, validation, visits
+        self.output_dir, self.name, self.seed = Path(output_dir), name, seed
+        self.model = model_facts(network, weights, cohort)
+        between = visits.years[visits.paired]
+        self.interval = float(np.round(np.median(between))) if len(between) else None
+        asked = {float(y) for y in years} | ({self.interval} if self.interval else set())
+        self.years, self.strengths, self.settings = sorted(asked), [float(s) for s in strengths], list(settings)
+        self.regressor = FeatureRegressor(seed=seed, device=device) if regressor is None else regressor
+        self.cache = StageCache(self.output_dir / "private")
+        self.resampled = Resampled(visits.subjects, replicates, seed)
+        self.replicates = replicates
+        few = np.linspace(0, len(visits.subjects) - 1, min(control, len(visits.subjects))).round().astype(int)
+        self.few = np.unique(few)
+        self.column = covariates.index("age")
+        self.pixel = visits.pixel_mm or 1.0
+
+    def run(self) -> dict[str, Any]:
+        """Measure and write; returns the content of ``translation.json``."""
+        from medgen.apps.translation.report import write_translation_report
+
+        found = self.evidence()
+        paths = write_translation_report(found, self.output_dir)
+        logger.info("report: %s", paths["report"])
+        return found.metrics
+
+    def evidence(self) -> Translated:
+        """Run all stages."""
+        visits = self.visits
+        asked = torch.stack([self._aged(visits.covariates, year) for year in (0.0, *self.years)], dim=1)
+        made = self._translated("main", visits.images, visits.covariates, asked).clamp(-1, 1)
+        same, aged = made[:, 0], dict(zip(self.years, made[:, 1:].unbind(1), strict=True))
+        farthest = self.interval or self.years[-1]
+        old = self._aged(visits.covariates, farthest)
+        back = self._translated("back", aged[farthest], old, visits.covariates[:, None]).clamp(-1, 1)[:, 0]
+        logger.info("figures")
+        metrics = self._head() | {
+            "control": self._control(),
+            "no_change": self._errors(same),
+            "cycle": {"years": farthest} | self._errors(back),
+            "identity": self._identity(same, aged),
+            "age": self._predicted_age(same, aged),
+            "area": self._area(same, aged),
+            "where": self._where(same, aged),
+            "two_visits": self._two_visits(same, aged),
+        }
+        return Translated(metrics, visits, same, aged, self.interval, self.column)
+
+    def _aged(self, rows: Tensor, years: float) -> Tensor:
+        older = rows.clone()
+        older[:, self.column] += years
+        return older
+
+    def _translated(
+        self, stage: str, images: Tensor, source: Tensor, asked: Tensor, inferer: Translate | None = None,
+        strength: float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Translate in chunks that are kept, so that an interrupted run goes on."""
+        inferer = inferer or self.inferer
+        parts, size = [], inferer.sampler.max_batch
+        about = [
+            inferer.process.to_dict(),
+            inferer.sampler.to_dict(),
+            inferer.refinements,
+            strength or inferer.strength,
+        ]
+        for first in range(0, len(images), size):
+            chunk = [part[first : first + size] for part in (images, source, asked)]
+            key = key_of(__version__, self.model["sha256"], about, [hash_of(part) for part in chunk])
+
+            def make(chunk: list[Tensor] = chunk) -> dict[str, Any]:
+                began = time.perf_counter()
+                result = inferer(chunk[0], self.network, chunk[1], chunk[2], strength=strength)
+                return {"images": result.numpy().astype(np.float16), "seconds": np.array(time.perf_counter() - began)}
+
+            parts.append(torch.from_numpy(self.cache.arrays(stage, key, make)["images"]).float())
+            logger.info("%s: %d of %d images", stage, first + len(chunk[0]), len(images))
+        return torch.cat(parts)
+
+    def _control(self) -> list[dict[str, Any]]:
+        """Error of the way there and back alone, by strength and setting."""
+        few = self.visits.subset(self.few)
+        resampled = Resampled(few.subjects, self.replicates, self.seed)
+        rows = []
+        plain = {"solver": self.inferer.sampler.solver, "steps": self.inferer.sampler.steps}
+        for setting in [plain | {"refinements": self.inferer.refinements}, *self.settings]:
+            sampler = copy.copy(self.inferer.sampler)
+            sampler.solver, sampler.steps = setting["solver"], int(setting["steps"])
+            refinements = int(setting.get("refinements", 0))
+            inferer = Translate(self.inferer.process, sampler, 1.0, self.inferer.codec, refinements)
+            for strength in self.strengths:
+                own = few.covariates[:, None]
+                same = self._translated("control", few.images, few.covariates, own, inferer, strength)[:, 0].clamp(
+                    -1, 1
+                )
+                each = 2 if sampler.solver in ("heun", "midpoint") else 1
+                rows.append(
+                    {
+                        "solver": sampler.solver,
+                        "steps": sampler.steps,
+                        "refinements": refinements,
+                        "strength": strength,
+                        "evaluations": each * sampler.steps * (2 + refinements),
+                        "mean_absolute_error": resampled.mean(mean_absolute_error(same, few.images)),
+                        "psnr_db": resampled.mean(psnr(same, few.images)),
+                        "images": len(few.subjects),
+                    }
+                )
+        return rows
+
+    def _errors(self, images: Tensor) -> dict[str, Any]:
+        return {
+            "mean_absolute_error": self.resampled.mean(mean_absolute_error(images, self.visits.images)),
+            "psnr_db": self.resampled.mean(psnr(images, self.visits.images)),
+        }
+
+    def _identity(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
+        visits = self.visits
+        shown = {"no change": same, **{f"{year:+g} years": image for year, image in aged.items()}}
+        rates: dict[str, Any] = {}
+        chance = 0.0
+        for title, images in shown.items():
+            hit, chance = identity_rate(images, visits.images, visits.subjects, visits.places)
+            rates[title] = self.resampled.mean(hit)
+        if len(rows := visits.paired):
+            hit = np.full(len(visits.subjects), np.nan)
+            found, _ = identity_rate(
+                visits.later[rows],
+                visits.images[rows],
+                [visits.subjects[r] for r in rows],
+                [visits.places[r] for r in rows],
+            )
+            hit[rows] = found
+            rates["second visit, real"] = self.resampled.mean(hit)
+        return {"rates": rates, "chance": chance}
+
+    def _predicted_age(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
+        visits, regressor = self.visits, self._trained_regressor()
+        scores = {0.0: regressor.scores(same), **{year: regressor.scores(image) for year, image in aged.items()}}
+        own = regressor.scores(visits.images)
+        truth = visits.covariates[:, self.column].double().numpy()
+        years = np.array(self.years)
+        change = np.stack([scores[year] - scores[0.0] for year in self.years], axis=1)
+        asked = np.tile(years, (len(truth), 1))
+        slopes = self.resampled.slopes(asked, change, through_zero=True)
+        reference = self.resampled.slopes(truth, own)
+        from medgen.apps.evaluation.figures import figure_of, ratio_of
+
+        result = {
+            "change_per_year": figure_of(slopes),
+            "regressor_per_year": figure_of(reference),
+            "ratio": ratio_of(slopes, reference),
+            "by_years": {f"{year:g}": self.resampled.mean(change[:, i]) for i, year in enumerate(self.years)},
+            "correlation": self.resampled.correlation(truth, own),
+            "visits_per_year": None,
+        }
+        if len(rows := visits.paired):
+            seen = np.full(len(truth), np.nan)
+            seen[rows] = (regressor.scores(visits.later[rows]) - own[rows]) / visits.years[rows]
+            result["visits_per_year"] = self.resampled.mean(seen)
+        return result
+
+    def _trained_regressor(self) -> FeatureRegressor:
+        model, age = self.regressor, self.column
+        train, validation = (_known(data, age) for data in (self.train, self.validation))
+        settings = {k: v for k, v in vars(model).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
+        key = key_of(__version__, hash_of(train[0]), hash_of(validation[0]), settings)
+        path = self.cache.path("regressor", key, ".pt")
+        if path.is_file():
+            loaded: FeatureRegressor = model.load(path, key)
+            return loaded
+        logger.info("regressor: training on %d images", len(train[0]))
+        model.fit(*train, *validation)
+        model.save(path, key)
+        return model
+
+    def _area(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
+        """Change of the ventricle area a year, asked and seen."""
+        from medgen.apps.evaluation.figures import figure_of, ratio_of
+
+        visits = self.visits
+        zero, own = self._areas(same), self._areas(visits.images)
+        change = np.stack([self._areas(image) - zero for image in aged.values()], axis=1)
+        asked = np.tile(np.array(self.years), (len(zero), 1))
+        slopes = self.resampled.slopes(asked, change, through_zero=True)
+        truth = visits.covariates[:, self.column].double().numpy()
+        people = self.resampled.slopes(truth, own - _place_means(own, visits.places))
+        result: dict[str, Any] = {
+            "unit": "mm2" if visits.pixel_mm else "pixels",
+            "change_per_year": figure_of(slopes),
+            "people_per_year": figure_of(people),
+            "ratio_to_people": ratio_of(slopes, people),
+            "by_years": {f"{year:g}": self.resampled.mean(change[:, i]) for i, year in enumerate(self.years)},
+            "visits_per_year": None,
+            "ratio_to_visits": None,
+            "by_strength": self._area_by_strength(),
+        }
+        if len(rows := visits.paired):
+            seen = np.full(len(zero), np.nan)
+            seen[rows] = (self._areas(visits.later[rows]) - own[rows]) / visits.years[rows]
+            result["visits_per_year"] = self.resampled.mean(seen)
+            result["ratio_to_visits"] = ratio_of(slopes, self.resampled.means(seen))
+        return result
+
+    def _area_by_strength(self) -> list[dict[str, Any]]:
+        few = self.visits.subset(self.few)
+        resampled = Resampled(few.subjects, self.replicates, self.seed)
+        year = self.interval or self.years[-1]
+        asked = torch.stack([few.covariates, self._aged(few.covariates, year)], dim=1)
+        rows = []
+        for strength in self.strengths:
+            made = self._translated("strength", few.images, few.covariates, asked, strength=strength).clamp(-1, 1)
+            change = (self._areas(made[:, 1]) - self._areas(made[:, 0])) / year
+            rows.append({"strength": strength, "change_per_year": resampled.mean(change), "images": len(few.subjects)})
+        return rows
+
+    def _areas(self, images: Tensor) -> Array:
+        found: Array = ventricle_area(images.numpy(), self.pixel)
+        return found
+
+    def _where(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any] | None:
+        """How the change asked for lies where the truth changes, beside the change seen and the control's error."""
+        visits = self.visits
+        if visits.masks is None or visits.later_masks is None or self.interval is None:
+            return None
+        maps = {
+            "translated": aged[self.interval] - same,
+            "seen at the second visit": visits.later - visits.images,
+            "no change": same - visits.images,
+        }
+        found: dict[str, dict[str, Array]] = {}
+        for title, change in maps.items():
+            columns: dict[str, list[float]] = {"auc": [], "share": [], "dice": []}
+            for row in range(len(visits.subjects)):
+                region = rim(visits.masks[row].numpy(), visits.later_masks[row].numpy())
+                inside = visits.images[row, 0].numpy() > -0.95
+                size = np.nan_to_num(change[row, 0].abs().double().numpy())
+                told = overlap(size, region & inside, inside)
+                for name, value in told.items():
+                    columns[name].append(value if np.isfinite(visits.years[row]) else np.nan)
+            found[title] = {name: np.array(values) for name, values in columns.items()}
+        return {
+            "years": self.interval,
+            "reach_pixels": 1,
+            **{t: {name: self.resampled.mean(v) for name, v in columns.items()} for t, columns in found.items()},
+        }
+
+    def _two_visits(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any] | None:
+        """Errors of the predicted change, beside no change and the mean change of all others."""
+        visits = self.visits
+        if self.interval is None:
+            return None
+        rows = visits.paired
+        subjects, places = [visits.subjects[r] for r in rows], [visits.places[r] for r in rows]
+        resampled = Resampled(subjects, self.replicates, self.seed)
+        own, seen = visits.images[rows], visits.later[rows]
+        change = (aged[self.interval] - same)[rows]
+        area = self._areas(own)
+        grown = self._areas(seen) - area
+        told = {
+            "translation": self._areas(aged[self.interval][rows]) - self._areas(same[rows]),
+            "no change": np.zeros(len(rows)),
+            "mean of the others": left_out_means(grown, subjects, places),
+        }
+        others = torch.from_numpy(left_out_means((seen - own).double().numpy(), subjects, places)).float()
+        images = {"translation": own + change, "no change": own, "mean of the others": own + others}
+        errors = {
+            name: {
+                "area": np.abs(value - grown),
+                "image": mean_absolute_error(images[name].clamp(-1, 1), seen).numpy(),
+            }
+            for name, value in told.items()
+        }
+        result: dict[str, Any] = {
+            "years": self.interval,
+            "people": len(set(subjects)),
+            "images": len(rows),
+            "area_seen": resampled.mean(grown),
+            "area_told": {name: resampled.mean(value) for name, value in told.items()},
+            "area_correlation": resampled.correlation(told["translation"], grown),
+        }
+        for what in ("area", "image"):
+            result[f"{what}_error"] = {name: resampled.mean(error[what]) for name, error in errors.items()}
+            result[f"{what}_error_less_than"] = {
+                name: resampled.mean(errors["translation"][what] - errors[name][what])
+                for name in ("no change", "mean of the others")
+            }
+        return result
+
+    def _head(self) -> dict[str, Any]:
+        inferer, visits = self.inferer, self.visits
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "simulated": visits.simulated,
+            "notices": cohort_notices(self.cohort),
+            "model": {key: self.model[key] for key in ("sha256", "parameters", "iteration")},
+            "data": {
+                "people": len(set(visits.subjects)),
+                "images": len(visits.subjects),
+                "with_two_visits": len({visits.subjects[row] for row in visits.paired}),
+                "pixel_mm": visits.pixel_mm,
+                "image_size": list(visits.images.shape[2:]),
+            },
+            "settings": {
+                "process": inferer.process.to_dict(),
+                "sampler": inferer.sampler.to_dict(),
+                "strength": inferer.strength,
+                "refinements": inferer.refinements,
+                "years": self.years,
+                "replicates": self.replicates,
+                "level": 0.95,
+                "seed": self.seed,
+            },
+            "software": {"medgen": __version__, "torch": str(torch.__version__)},
+        }
+
+
+def hash_of(part: Tensor) -> str:
+    """Return a hash of a tensor's values."""
+    import hashlib
+
+    return hashlib.sha256(part.detach().float().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _known(data: Any, age: int) -> tuple[Tensor, Tensor, list[str]]:
+    """Images, ages and people of a split, of those whose age is known."""
+    rows = torch.isfinite(data.covariates[:, age]).nonzero()[:, 0].tolist()
+    return data.images[rows].float(), data.covariates[rows, age], [data.subjects[row] for row in rows]
+
+
+def _place_means(values: Array, places: Sequence[int]) -> Array:
+    """For each value the mean of all at its place."""
+    groups = np.asarray(places)
+    result: Array = np.array([values[groups == place].mean() for place in places])
+    return result
