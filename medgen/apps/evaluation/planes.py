@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medgen.covariates import Covariates
 
-__all__ = ["axial_rows", "chosen", "plane_rows"]
+__all__ = ["Rows", "axial_rows", "chosen", "plane_rows"]
 
 Rows = NDArray[np.bool_]
 

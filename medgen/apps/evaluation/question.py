@@ -39,7 +39,7 @@ class Reference(abc.ABC):
 
 
 class Anatomy(abc.ABC):
-    """Ventricle areas of the cohort's images, and how those of generated ones compare."""
+    """Ventricle areas (of volumes: volumes) of the cohort's images, and how those of generated ones compare."""
 
     @abc.abstractmethod
     def figures(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Question(abc.ABC):
         """The cohort's ventricle areas.
 
         Args:
-            areas: of the cohort's axial images, in mm².
+            areas: of the cohort's axial images in mm², or of its volumes in ml.
             real: those images.
             resampler: draws of subjects.
             unit: of the areas.
@@ -127,14 +127,14 @@ class Question(abc.ABC):
         """
 
     def take(self, dataset: Any, split: str) -> RealImages:
-        """Take the images of a :class:`medgen.data.SliceDataset` that the question is about.
+        """Take the images of a :class:`medgen.data.SliceDataset` or ``VolumeDataset`` that the question is about.
 
         Raises:
-            ValueError: when the images are not 2D, or there are too few subjects.
+            ValueError: when the images are neither, or there are too few subjects.
         """
         images = torch.as_tensor(dataset.images)
-        if images.ndim != 4:
-            raise ValueError(f"{split}: expected 2D images (N, C, H, W), found {tuple(images.shape)}")
+        if images.ndim not in (4, 5):
+            raise ValueError(f"{split}: expected (N, C, H, W) or (N, C, X, Y, Z), found {tuple(images.shape)}")
         kept, target = self.target(dataset.covariates[:, self.column])
         rows = torch.nonzero(kept).flatten()
         subjects = [str(dataset.subjects[row]) for row in rows.tolist()]

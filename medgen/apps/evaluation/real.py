@@ -27,7 +27,7 @@ class RealImages:
     """Images of one split that a question is about.
 
     Attributes:
-        images: (N, C, H, W) float32 in [-1, 1].
+        images: (N, C, H, W) or (N, C, X, Y, Z) float32 in [-1, 1].
         covariates: (N, K) float32, NaN unknown.
         subjects: N names.
         target: (N,) 1 for the second label and 0 for the first, or the number.
@@ -64,7 +64,7 @@ def check_splits(real: Mapping[str, RealImages], datasets: Mapping[str, Any]) ->
     shapes: dict[str, Any] = {split: tuple(images.images.shape[1:]) for split, images in real.items()}
     for what, values in (("pixel size (mm)", sizes), ("image shape", shapes)):
         if len(set(values.values())) > 1:
-            raise ValueError(f"the splits differ in {what}: {values}; give all the same image_size and field_of_view")
+            raise ValueError(f"the splits differ in {what}: {values}; give all the same geometry")
     return getattr(datasets["test"], "pixel_mm", None)
 
 

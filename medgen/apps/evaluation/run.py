@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from medgen.apps.evaluation.anatomy import known_volumes
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
@@ -22,13 +21,13 @@ from medgen.apps.evaluation.figures import LikenessByPlane, originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
 from medgen.apps.evaluation.number import NumberAgreement
-from medgen.apps.evaluation.planes import axial_rows
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts, provenance
 from medgen.apps.evaluation.question import Question
-from medgen.apps.evaluation.real import RealImages, check_splits, draw_profiles
+from medgen.apps.evaluation.real import check_splits, draw_profiles
 from medgen.apps.evaluation.traits import Trait, find_traits, trait_figures
+from medgen.apps.evaluation.ventricles import ventricle_figures
 from medgen.covariates import Covariates
-from medgen.metrics import FeatureRegressor, SubjectResampler, check_same_scale, ventricle_area
+from medgen.metrics import FeatureRegressor, SubjectResampler, check_same_scale
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["Evaluation", "Evidence"]
@@ -65,7 +64,8 @@ class Evaluation:
         n_sweep: the same at the other scales.
         codec: decodes latents; None for pixel models.
         judge: a classifier or regressor, for label and likeness; None makes one on ``device``.
-        ventricles: measure ventricle areas, of axial T1 slices without skull; others are passed over.
+        ventricles: measure the ventricles of T1 images without skull: the volume of volumes, the area of axial slices;
+            other slices are passed over.
         traits: numeric columns of the cohort's table, other than covariates, that are followed along a number, see
             :class:`medgen.apps.evaluation.traits.TraitTrend`; None takes nWBV where the table has it.
         solvers: pairs of a solver and its steps, ``[["euler", 10], ["euler", 50]]``, whose distances are compared at
@@ -175,7 +175,10 @@ class Evaluation:
                     "seconds_per_image": images.seconds,
                 }
             )
-        anatomy, areas = self._anatomy(generated, rows, resampler) if self.ventricles else (None, {})
+        anatomy, areas = None, dict[str, Any]()
+        if self.ventricles:
+            cohort, real = self.cohort, self.real
+            anatomy, areas = ventricle_figures(question, cohort, real, generated, rows, self.pixel_mm, resampler)
         of_traits, made_traits, trait_values = trait_figures(
             self.traits, question, self._trait_model, generated, resampler, self.guidance
         )
@@ -255,35 +258,6 @@ class Evaluation:
             subjects += list(target)
             strata += [f"{split}/{self.question.stratum(value)}" for value in target.values()]
         return SubjectResampler(subjects, self.replicates, self.seed, strata)
-
-    def _anatomy(
-        self, generated: dict[float, GeneratedImages], rows: list[dict[str, Any]], resampler: SubjectResampler
-    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """Ventricle figures of the whole cohort, and of each guidance beside them, put into its row."""
-        pixel, unit = self.pixel_mm or 1.0, "mm²" if self.pixel_mm else "pixels"
-        axial = [r.subset(np.flatnonzero(axial_rows(self.covariates, r.covariates))) for r in self.real.values()]
-        whole = RealImages(
-            torch.cat([real.images for real in axial]),
-            torch.cat([real.covariates for real in axial]),
-            [subject for real in axial for subject in real.subjects],
-            np.concatenate([real.target for real in axial]),
-            0,
-        )
-        if not len(whole.subjects):
-            logger.info("ventricles: no image is axial, so none is measured")
-            return None, {}
-        areas = ventricle_area(whole.images.numpy(), pixel)
-        volumes, truth = known_volumes(self.cohort, whole.subjects), getattr(self.cohort, "ground_truth", None) or {}
-        cohort = self.question.anatomy(areas, whole, resampler, unit, volumes, truth)
-        plotted: dict[str, Any] = {}
-        for row, (scale, images) in zip(rows, generated.items(), strict=True):
-            chosen = axial_rows(self.covariates, images.covariates)
-            seen = images if chosen.all() else images.subset(chosen)
-            measured = ventricle_area(seen.images.numpy(), pixel)
-            row["ventricles"] = cohort.compare(measured, seen)
-            if scale == self.guidance:
-                plotted = cohort.plotted(measured, seen)
-        return cohort.figures(), plotted
 
 
 def _question(

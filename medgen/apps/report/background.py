@@ -33,8 +33,8 @@ def limits(metrics: Mapping[str, Any]) -> str:
         "One training run, one seed. Training again may give other figures.",
         "Near copies are looked for by pixel correlation alone; that none was found does not show that the images "
         "are private.",
-        "The classifier and the area measure see what they were made to see. Faults of another kind go unnoticed: "
-        "look at the pictures.",
+        "The judge and the measure of the ventricles see what they were made to see. Faults of another kind go "
+        "unnoticed: look at the pictures.",
     ]
     if metrics["data"]["split_unit"] == "scan":
         items.append(

@@ -17,6 +17,7 @@ from medgen.apps.report.words import (
     main_row,
     number,
     size_words,
+    sized,
     spread_words,
     with_interval,
 )
@@ -92,7 +93,7 @@ def _ventricle_rows(metrics: Mapping[str, Any], found: Mapping[str, Any], add: A
     cohort, labels = metrics["real"]["ventricles"], metrics["settings"]["labels"]
     unit, adjusted = cohort["unit"], listed(cohort["adjusted_for"]) or "nothing"
     add(
-        f"Ventricle area, {labels[1]} minus {labels[0]} ({unit}), adjusted for {adjusted}",
+        f"Ventricle {sized(unit)}, {labels[1]} minus {labels[0]} ({unit}), adjusted for {adjusted}",
         with_interval(found["effect"]),
         f"{with_interval(cohort['effect'])} in the cohort; unadjusted {with_interval(cohort['unadjusted'])}",
         size_words(found["effect_ratio"], found["effect"]),
@@ -109,7 +110,7 @@ def _ventricle_rows(metrics: Mapping[str, Any], found: Mapping[str, Any], add: A
     add(f"Standard deviation within a class ({unit})", with_interval(found["spread"]), with_interval(cohort["spread"]),
         spread_words(found["spread_ratio"]))  # fmt: skip
     if found["age_slope"] and cohort["age_slope"]:
-        add(f"Ventricle area per year of age ({unit})", with_interval(found["age_slope"]),
+        add(f"Ventricle {sized(unit)} per year of age ({unit})", with_interval(found["age_slope"]),
             with_interval(cohort["age_slope"]), ("Whether age, too, was learned.", ""))  # fmt: skip
 
 
@@ -171,21 +172,22 @@ def reading(metrics: Metrics) -> list[str]:
 def _ventricles(evidence: Evidence) -> str:
     metrics = evidence.metrics
     cohort, labels = metrics["real"]["ventricles"], metrics["settings"]["labels"]
+    size = sized(cohort["unit"])
     plot = plots.ventricle_plot(evidence.areas, (labels[0], labels[1]), cohort["unit"])
     who = "SIMULATED cohort" if metrics["simulated"] else "cohort"
     caption = (
-        f"Generated images beside the {who} ({cohort['subjects']} subjects, {cohort['images']} slices), moved to the "
+        f"Generated images beside the {who} ({cohort['subjects']} subjects, {cohort['images']} images), moved to the "
         "mean of every known covariate. White line: median; the outermost 3 % are not drawn."
     )
     parts = [page.figure(plot, caption, 640)]
     if cohort["known"]:
         parts.append(
             page.paragraph(
-                "The area is measured without learning. In this cohort, where volumes are known, a subject's mean area "
-                f"correlates with its volume at {number(cohort['known']['correlation'])}."
+                f"The {size} is measured without learning. In this cohort, where volumes are known, a subject's mean "
+                f"{size} correlates with the true volume at {number(cohort['known']['correlation'])}."
             )
         )
-    return page.section("Ventricle area", *parts)
+    return page.section(f"Ventricle {size}", *parts)
 
 
 def _classifier(evidence: Evidence) -> str:

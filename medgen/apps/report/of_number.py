@@ -21,6 +21,7 @@ from medgen.apps.report.words import (
     main_row,
     number,
     shown_band,
+    sized,
     slope_words,
     spread_words,
     with_interval,
@@ -137,8 +138,9 @@ def _ventricle_rows(metrics: Metrics, found: Metrics, add: Add) -> None:
     unit, each = cohort["unit"], settings["unit"].removesuffix("s")
     adjusted = listed(cohort["adjusted_for"]) or "nothing"
     words = slope_words(found["slope_ratio"])
+    place = settings["label"] if sized(unit) == "volume" else f"{settings['label']} and position"
     add(
-        f"Ventricle area per {each} ({unit}), adjusted for {adjusted}",
+        f"Ventricle {sized(unit)} per {each} ({unit}), adjusted for {adjusted}",
         with_interval(found["slope"]),
         f"{with_interval(cohort['slope'])} in the cohort",
         (f"Ratio {with_interval(found['slope_ratio'])}. {words[0]}", words[1]),
@@ -151,7 +153,7 @@ def _ventricle_rows(metrics: Metrics, found: Metrics, add: Add) -> None:
             slope_words(found["known_ratio"]),
         )
     add(
-        f"Standard deviation of ventricle area at one {settings['label']} and position ({unit})",
+        f"Standard deviation of ventricle {sized(unit)} at one {place} ({unit})",
         with_interval(found["spread"]),
         with_interval(cohort["spread"]),
         spread_words(found["spread_ratio"]),
@@ -172,7 +174,7 @@ def guidance_columns(metrics: Metrics) -> dict[str, Callable[[Metrics], str]]:
     }
     if metrics["real"]["ventricles"]:
         columns |= {
-            "Area slope ratio": of("ventricles", "slope_ratio"),
+            f"{sized(metrics['real']['ventricles']['unit']).title()} slope ratio": of("ventricles", "slope_ratio"),
             "Spread ratio": of("ventricles", "spread_ratio"),
         }
     return columns
@@ -220,12 +222,14 @@ def _by_band(metrics: Metrics) -> str:
     parts = [page.figure(plot, caption, 640)]
     if row.get("ventricles"):
         both = {"cohort": real["ventricles"], "generated": row["ventricles"]}
-        for key, title in (("mean", "Mean ventricle area"), ("spread", "Spread of ventricle area")):
+        size = sized(real["ventricles"]["unit"])
+        seen = "volumes" if size == "volume" else "axial slices, at one position"
+        for key, title in (("mean", f"Mean ventricle {size}"), ("spread", f"Spread of ventricle {size}")):
             plot = plots.band_plot(
                 bands(real["ventricles"]), figures(both, key), real["ventricles"]["unit"], f"{title} by {name}", False
             )
-            said = "standard deviation among people of one band" if key == "spread" else "mean of axial slices"
-            parts.append(page.figure(plot, f"{title}: {said}, at one slice position, with 95 % intervals.", 640))
+            said = "standard deviation among people of one band" if key == "spread" else "mean"
+            parts.append(page.figure(plot, f"{title}: {said}, of {seen}, with 95 % intervals.", 640))
     return page.section(f"By {name}", *parts)
 
 
@@ -251,7 +255,7 @@ def reading(metrics: Metrics) -> list[str]:
         "more clearly than people do.",
         f"Slope ratio: the regressor shrinks to the mean, for real images too, so that a low error alone can be a "
         f"collapse. {SLOPE[0]:g} to {SLOPE[1]:g} is of the right size.",
-        f"Spread ratio: standard deviation of ventricle area among people of the same {name}, generated over cohort. "
+        f"Spread ratio: standard deviation of ventricle size among people of the same {name}, generated over cohort. "
         f"A generator that shows every {name} as its average person has the slope, but not the spread.",
         f"Profiles: every one ({name}, sex, diagnosis, plane, slice position) is that of a held-out image, so that "
         "what is asked for is distributed as in held-out people.",

@@ -17,6 +17,7 @@ from medgen.apps.evaluation.planes import plane_rows
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report.words import shown_age
 from medgen.covariates import Covariates
+from medgen.data.images import middle_planes
 from medgen.io import image_grid, markings
 
 __all__ = [
@@ -155,7 +156,15 @@ def grid(
     titles: Sequence[str] | None,
     synthetic: bool = True,
 ) -> bytes:
-    """Images as one PNG that says whether it is synthetic; small ones are enlarged."""
+    """Images as one PNG that says whether it is synthetic; small ones are enlarged.
+
+    A row of volumes becomes three: their middle axial, coronal and sagittal slices.
+    """
+    if images.ndim == 5:
+        shown = [middle_planes(image.float()) for image in images]
+        starts = range(0, len(shown), columns)
+        images = torch.stack([tiles[p] for first in starts for p in range(3) for tiles in shown[first:][:columns]])
+        rows = rows and [text for name in rows for text in (name, "", "")]
     size = min(images.shape[-2:])
     if size < 128:  # smooth enlargement reads better than blocks
         images = functional.interpolate(

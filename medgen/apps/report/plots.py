@@ -14,6 +14,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
+from medgen.apps.report.words import sized
+
 __all__ = ["Panel", "band_plot", "guidance_plot", "scatter_plot", "score_plot", "solver_plot", "ventricle_plot"]
 
 REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
@@ -125,8 +127,9 @@ def ventricle_plot(areas: Mapping[str, Any], labels: tuple[str, str], unit: str)
         ticks.append(label)
     axis.set_xticks(range(2), ticks)
     axis.set_xlim(-0.6, 1.6)
-    axis.set_ylabel(f"ventricle area ({unit})")
-    axis.set_title("Ventricle area at equal age, sex and slice, as far as known")
+    size = sized(unit)
+    axis.set_ylabel(f"ventricle {size} ({unit})")
+    axis.set_title(f"Ventricle {size} at equal age, sex and slice, as far as known")
     patches = [Patch(color=INK, alpha=alpha, label=name) for name, alpha in
                (("cohort", REAL_ALPHA), ("generated", GENERATED_ALPHA))]  # fmt: skip
     axis.legend(handles=patches, frameon=False, fontsize=8, loc="upper left")

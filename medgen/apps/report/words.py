@@ -20,6 +20,7 @@ __all__ = [
     "shown_age",
     "shown_band",
     "size_words",
+    "sized",
     "slope_words",
     "spread_words",
     "with_interval",
@@ -72,6 +73,11 @@ def shown_age(age: float) -> str:
 def shown_band(low: float, high: float, name: str) -> str:
     """A band as it may be published: ages above 89 are one band."""
     return "90+" if name == "age" and low >= AGE_LIMIT else f"{low:g} to {high:g}"
+
+
+def sized(unit: str) -> str:
+    """What of the ventricles has this unit: the volume of a volume, the area of a slice."""
+    return "volume" if unit == "ml" else "area"
 
 
 def main_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
