@@ -57,8 +57,17 @@ class RealImages:
         return digest.hexdigest()
 
 
-def check_splits(real: Mapping[str, RealImages], datasets: Mapping[str, Any]) -> float | None:
-    """Refuse splits that share a subject or differ in geometry; returns the pixel size in mm, None where unknown."""
+def check_splits(real: Mapping[str, RealImages], datasets: Mapping[str, Any], network: Any = None) -> float | None:
+    """Refuse splits that share a subject, differ in geometry, or are no images of the network's.
+
+    Returns:
+        The pixel size in mm, None where unknown.
+    """
+    found, works_on = real["test"].images.ndim - 2, getattr(network, "spatial_dims", None)
+    if works_on is not None and works_on != found:
+        names = {2: "pictures", 3: "volumes"}
+        advice = "lay configs/volume.json over evaluate.json for a model of volumes, and only then"
+        raise ValueError(f"images: found {names[found]}, but the network works on {names[works_on]}; {advice}")
     check_disjoint({split: sorted(set(images.subjects)) for split, images in real.items()}, "evaluation")
     sizes: dict[str, Any] = {split: getattr(data, "pixel_mm", None) for split, data in datasets.items()}
     shapes: dict[str, Any] = {split: tuple(images.images.shape[1:]) for split, images in real.items()}

@@ -125,7 +125,7 @@ class Evaluation:
         self.model = model_facts(network, weights, cohort)
         datasets = {"train": train, "validation": validation, "test": test}
         self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
-        self.pixel_mm = check_splits(self.real, datasets)
+        self.pixel_mm = check_splits(self.real, datasets, network)
         self.ventricles = ventricles
         self.traits = find_traits(traits, cohort, datasets, self.question)
         self.cache = StageCache(self.output_dir / "private")
