@@ -244,10 +244,7 @@ class FeatureModel(abc.ABC):
 
 
 def views(images: Tensor) -> Tensor:
-    """Return images as they are, and volumes ``(N, C, X, Y, Z)`` as the pictures ``(N, 3 C, S, S)`` of three planes.
-
-    On 130 simulated people @JUDGE@
-    """
+    """Return images as they are, and volumes ``(N, C, X, Y, Z)`` as the pictures ``(N, 3 C, S, S)`` of three planes."""
     if images.ndim != 5:
         return images
     return torch.stack([torch.cat(middle_planes(volume.float())) for volume in images])
