@@ -126,7 +126,5 @@ def test_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match="weights of radimagenet, found None; medgen downloads none"):
         feature_extractor("radimagenet")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(
-        ValueError, match=r"does not hold the weights of inception: \d{3} of 566 are missing"
-    ):
+    with pytest.raises(ValueError, match=r"does not hold the weights of inception: \d{3} of 566 are missing"):
         feature_extractor("inception", tmp_path / "other.pth")
