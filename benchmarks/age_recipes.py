@@ -103,7 +103,7 @@ def opened(run: Path, arguments: argparse.Namespace) -> Any:
     from monai.bundle import ConfigWorkflow
 
     workflow = ConfigWorkflow(
-        [str(BUNDLE / "evaluate.json"), str(DEMO)],
+        str(BUNDLE / "evaluate.json"),
         logging_file=False,
         weights=str(run / "model.pt"),
         splits_file=str(run / "splits.json"),
@@ -111,6 +111,7 @@ def opened(run: Path, arguments: argparse.Namespace) -> Any:
         n_per_class=arguments.images,
         n_sweep=min(64, arguments.images),
         seed=arguments.seed,
+        amp="auto",
     )
     workflow.initialize()
     return workflow.parser.get_parsed_content("evaluation")

@@ -64,6 +64,7 @@ class Evaluation:
         n_sweep: the same at the other scales.
         codec: decodes latents; None for pixel models.
         judge: a classifier or regressor, for label and likeness; None makes one on ``device``.
+        judge_epochs: of the judge that is made, and of the traits' regressors; a small cohort wants more.
         ventricles: measure the ventricles of T1 images without skull: the volume of volumes, the area of axial slices;
             other slices are passed over.
         traits: numeric columns of the cohort's table, other than covariates, that are followed along a number, see
@@ -101,6 +102,7 @@ class Evaluation:
         n_sweep: int = 64,
         codec: Any = None,
         judge: FeatureModel | None = None,
+        judge_epochs: int = 30,
         ventricles: bool = True,
         traits: Sequence[str] | None = None,
         solvers: Sequence[Sequence[Any]] | None = None,
@@ -117,7 +119,8 @@ class Evaluation:
             raise ValueError(f"guidance: expected one scale, found {main!r}")
         self.network, self.process, self.sampler, self.codec = network, process, sampler, codec
         self.covariates, self.cohort = covariates, cohort
-        self.question = _question(covariates, label, labels, judge, seed=seed, device=device)
+        settings = {"epochs": judge_epochs, "patience": max(10, judge_epochs // 3), "seed": seed, "device": device}
+        self.question = _question(covariates, label, labels, judge, **settings)
         self.output_dir, self.name, self.seed, self.replicates = Path(output_dir), name, seed, replicates
         self.guidance, self.guidances = float(main), sorted({float(main), *(float(g) for g in guidances)})
         self.n_per_class, self.n_sweep = n_per_class, n_sweep
