@@ -270,3 +270,25 @@ def test_a_real_image_of_ones_own_stays_private(trained, tiny, tmp_path):
     with Image.open(private / "translation.png") as png:
         assert png.text["Synthetic"] == "NO"
         assert png.text["Derived"].startswith("DERIVED from an image of a person")
+
+
+def test_the_evidence_of_translation_is_written(trained, tiny, tmp_path):
+    root, _ = trained
+    config = root / "configs" / "evaluate_translation.json"
+    if not config.is_file():
+        pytest.skip("the bundle translates without evidence of its own")
+    cohort = {key: value for key, value in tiny.items() if key.startswith("cohort")}
+    again = {f"again#{key}": cohort[f"cohort#simulated#{key}"] for key in ("root", "spacing")}
+    few = {
+        # one of the twelve subjects validates: too few for a regressor
+        "datasets#validation": "$@dataset_def(data=@splits['test'], slices=3, like=@datasets::train)",
+        "evidence#regressor": {"_target_": "medgen.metrics.FeatureRegressor", "epochs": 1},
+        **{"eval_dir": str(tmp_path), "people": 4, "control": 2, "steps": 1, "settings": [], "replicates": 20},
+    }
+    monai.bundle.run(config_file=str(config), logging_file=False, device="cpu", **few, **cohort, **again)
+    found = json.loads((tmp_path / "translation.json").read_text())
+    assert found["simulated"] is True
+    assert found["data"]["with_two_visits"] == 4
+    assert found["settings"]["years"] == [5, 10, 15]
+    assert (tmp_path / "translation.html").is_file()
+    assert (tmp_path / "translation_private.html").stat().st_mode & 0o777 == 0o600

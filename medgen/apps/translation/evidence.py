@@ -20,12 +20,13 @@ from torch import Tensor
 from medgen import __version__
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts
-from medgen.apps.translation.figures import Resampled, identity_rate, left_out_means, overlap, rim
+from medgen.apps.translation.figures import Resampled
+from medgen.apps.translation.questions import area_of, identity, predicted_age, second_visits, ventricles, where
 from medgen.apps.translation.visits import Visits
 from medgen.covariates import Covariates
 from medgen.files import key_of
 from medgen.inferers import Translate
-from medgen.metrics import FeatureRegressor, ventricle_area
+from medgen.metrics import FeatureRegressor
 from medgen.metrics.image_error import mean_absolute_error, psnr
 
 __all__ = ["SCHEMA", "TranslationEvidence", "Translated"]
@@ -130,7 +131,6 @@ class TranslationEvidence:
         few = np.linspace(0, len(visits.subjects) - 1, min(control, len(visits.subjects))).round().astype(int)
         self.few = np.unique(few)
         self.column = covariates.index("age")
-        self.pixel = visits.pixel_mm or 1.0
 
     def run(self) -> dict[str, Any]:
         """Measure and write; returns the content of ``translation.json``."""
@@ -155,11 +155,12 @@ class TranslationEvidence:
             "control": self._control(),
             "no_change": self._errors(same),
             "cycle": {"years": farthest} | self._errors(back),
-            "identity": self._identity(same, aged),
-            "age": self._predicted_age(same, aged),
-            "area": self._area(same, aged),
-            "where": self._where(same, aged),
-            "two_visits": self._two_visits(same, aged),
+            "identity": identity(visits, same, aged, self.resampled),
+            "age": predicted_age(visits, same, aged, self._trained_regressor(), self.column, self.resampled),
+            "area": ventricles(visits, same, aged, self.column, self.resampled)
+            | {"by_strength": self._area_by_strength()},
+            "where": where(visits, same, aged, self.interval, self.resampled),
+            "two_visits": second_visits(visits, same, aged, self.interval, self.replicates, self.seed),
         }
         return Translated(metrics, visits, same, aged, self.interval, self.column)
 
@@ -204,7 +205,8 @@ class TranslationEvidence:
             sampler = copy.copy(self.inferer.sampler)
             sampler.solver, sampler.steps = setting["solver"], int(setting["steps"])
             refinements = int(setting.get("refinements", 0))
-            inferer = Translate(self.inferer.process, sampler, 1.0, self.inferer.codec, refinements)
+            inferer = copy.copy(self.inferer)
+            inferer.sampler, inferer.refinements = sampler, refinements
             for strength in self.strengths:
                 own = few.covariates[:, None]
                 same = self._translated("control", few.images, few.covariates, own, inferer, strength)[:, 0].clamp(
@@ -231,52 +233,6 @@ class TranslationEvidence:
             "psnr_db": self.resampled.mean(psnr(images, self.visits.images)),
         }
 
-    def _identity(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
-        visits = self.visits
-        shown = {"no change": same, **{f"{year:+g} years": image for year, image in aged.items()}}
-        rates: dict[str, Any] = {}
-        chance = 0.0
-        for title, images in shown.items():
-            hit, chance = identity_rate(images, visits.images, visits.subjects, visits.places)
-            rates[title] = self.resampled.mean(hit)
-        if len(rows := visits.paired):
-            hit = np.full(len(visits.subjects), np.nan)
-            found, _ = identity_rate(
-                visits.later[rows],
-                visits.images[rows],
-                [visits.subjects[r] for r in rows],
-                [visits.places[r] for r in rows],
-            )
-            hit[rows] = found
-            rates["second visit, real"] = self.resampled.mean(hit)
-        return {"rates": rates, "chance": chance}
-
-    def _predicted_age(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
-        visits, regressor = self.visits, self._trained_regressor()
-        scores = {0.0: regressor.scores(same), **{year: regressor.scores(image) for year, image in aged.items()}}
-        own = regressor.scores(visits.images)
-        truth = visits.covariates[:, self.column].double().numpy()
-        years = np.array(self.years)
-        change = np.stack([scores[year] - scores[0.0] for year in self.years], axis=1)
-        asked = np.tile(years, (len(truth), 1))
-        slopes = self.resampled.slopes(asked, change, through_zero=True)
-        reference = self.resampled.slopes(truth, own)
-        from medgen.apps.evaluation.figures import figure_of, ratio_of
-
-        result = {
-            "change_per_year": figure_of(slopes),
-            "regressor_per_year": figure_of(reference),
-            "ratio": ratio_of(slopes, reference),
-            "by_years": {f"{year:g}": self.resampled.mean(change[:, i]) for i, year in enumerate(self.years)},
-            "correlation": self.resampled.correlation(truth, own),
-            "visits_per_year": None,
-        }
-        if len(rows := visits.paired):
-            seen = np.full(len(truth), np.nan)
-            seen[rows] = (regressor.scores(visits.later[rows]) - own[rows]) / visits.years[rows]
-            result["visits_per_year"] = self.resampled.mean(seen)
-        return result
-
     def _trained_regressor(self) -> FeatureRegressor:
         model, age = self.regressor, self.column
         train, validation = (_known(data, age) for data in (self.train, self.validation))
@@ -291,34 +247,6 @@ class TranslationEvidence:
         model.save(path, key)
         return model
 
-    def _area(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any]:
-        """Change of the ventricle area a year, asked and seen."""
-        from medgen.apps.evaluation.figures import figure_of, ratio_of
-
-        visits = self.visits
-        zero, own = self._areas(same), self._areas(visits.images)
-        change = np.stack([self._areas(image) - zero for image in aged.values()], axis=1)
-        asked = np.tile(np.array(self.years), (len(zero), 1))
-        slopes = self.resampled.slopes(asked, change, through_zero=True)
-        truth = visits.covariates[:, self.column].double().numpy()
-        people = self.resampled.slopes(truth, own - _place_means(own, visits.places))
-        result: dict[str, Any] = {
-            "unit": "mm2" if visits.pixel_mm else "pixels",
-            "change_per_year": figure_of(slopes),
-            "people_per_year": figure_of(people),
-            "ratio_to_people": ratio_of(slopes, people),
-            "by_years": {f"{year:g}": self.resampled.mean(change[:, i]) for i, year in enumerate(self.years)},
-            "visits_per_year": None,
-            "ratio_to_visits": None,
-            "by_strength": self._area_by_strength(),
-        }
-        if len(rows := visits.paired):
-            seen = np.full(len(zero), np.nan)
-            seen[rows] = (self._areas(visits.later[rows]) - own[rows]) / visits.years[rows]
-            result["visits_per_year"] = self.resampled.mean(seen)
-            result["ratio_to_visits"] = ratio_of(slopes, self.resampled.means(seen))
-        return result
-
     def _area_by_strength(self) -> list[dict[str, Any]]:
         few = self.visits.subset(self.few)
         resampled = Resampled(few.subjects, self.replicates, self.seed)
@@ -327,82 +255,10 @@ class TranslationEvidence:
         rows = []
         for strength in self.strengths:
             made = self._translated("strength", few.images, few.covariates, asked, strength=strength).clamp(-1, 1)
-            change = (self._areas(made[:, 1]) - self._areas(made[:, 0])) / year
+            grown = area_of(made[:, 1], few.pixel_mm) - area_of(made[:, 0], few.pixel_mm)
+            change = grown / year
             rows.append({"strength": strength, "change_per_year": resampled.mean(change), "images": len(few.subjects)})
         return rows
-
-    def _areas(self, images: Tensor) -> Array:
-        found: Array = ventricle_area(images.numpy(), self.pixel)
-        return found
-
-    def _where(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any] | None:
-        """How the change asked for lies where the truth changes, beside the change seen and the control's error."""
-        visits = self.visits
-        if visits.masks is None or visits.later_masks is None or self.interval is None:
-            return None
-        maps = {
-            "translated": aged[self.interval] - same,
-            "seen at the second visit": visits.later - visits.images,
-            "no change": same - visits.images,
-        }
-        found: dict[str, dict[str, Array]] = {}
-        for title, change in maps.items():
-            columns: dict[str, list[float]] = {"auc": [], "share": [], "dice": []}
-            for row in range(len(visits.subjects)):
-                region = rim(visits.masks[row].numpy(), visits.later_masks[row].numpy())
-                inside = visits.images[row, 0].numpy() > -0.95
-                size = np.nan_to_num(change[row, 0].abs().double().numpy())
-                told = overlap(size, region & inside, inside)
-                for name, value in told.items():
-                    columns[name].append(value if np.isfinite(visits.years[row]) else np.nan)
-            found[title] = {name: np.array(values) for name, values in columns.items()}
-        return {
-            "years": self.interval,
-            "reach_pixels": 1,
-            **{t: {name: self.resampled.mean(v) for name, v in columns.items()} for t, columns in found.items()},
-        }
-
-    def _two_visits(self, same: Tensor, aged: Mapping[float, Tensor]) -> dict[str, Any] | None:
-        """Errors of the predicted change, beside no change and the mean change of all others."""
-        visits = self.visits
-        if self.interval is None:
-            return None
-        rows = visits.paired
-        subjects, places = [visits.subjects[r] for r in rows], [visits.places[r] for r in rows]
-        resampled = Resampled(subjects, self.replicates, self.seed)
-        own, seen = visits.images[rows], visits.later[rows]
-        change = (aged[self.interval] - same)[rows]
-        area = self._areas(own)
-        grown = self._areas(seen) - area
-        told = {
-            "translation": self._areas(aged[self.interval][rows]) - self._areas(same[rows]),
-            "no change": np.zeros(len(rows)),
-            "mean of the others": left_out_means(grown, subjects, places),
-        }
-        others = torch.from_numpy(left_out_means((seen - own).double().numpy(), subjects, places)).float()
-        images = {"translation": own + change, "no change": own, "mean of the others": own + others}
-        errors = {
-            name: {
-                "area": np.abs(value - grown),
-                "image": mean_absolute_error(images[name].clamp(-1, 1), seen).numpy(),
-            }
-            for name, value in told.items()
-        }
-        result: dict[str, Any] = {
-            "years": self.interval,
-            "people": len(set(subjects)),
-            "images": len(rows),
-            "area_seen": resampled.mean(grown),
-            "area_told": {name: resampled.mean(value) for name, value in told.items()},
-            "area_correlation": resampled.correlation(told["translation"], grown),
-        }
-        for what in ("area", "image"):
-            result[f"{what}_error"] = {name: resampled.mean(error[what]) for name, error in errors.items()}
-            result[f"{what}_error_less_than"] = {
-                name: resampled.mean(errors["translation"][what] - errors[name][what])
-                for name in ("no change", "mean of the others")
-            }
-        return result
 
     def _head(self) -> dict[str, Any]:
         inferer, visits = self.inferer, self.visits
@@ -445,10 +301,3 @@ def _known(data: Any, age: int) -> tuple[Tensor, Tensor, list[str]]:
     """Images, ages and people of a split, of those whose age is known."""
     rows = torch.isfinite(data.covariates[:, age]).nonzero()[:, 0].tolist()
     return data.images[rows].float(), data.covariates[rows, age], [data.subjects[row] for row in rows]
-
-
-def _place_means(values: Array, places: Sequence[int]) -> Array:
-    """For each value the mean of all at its place."""
-    groups = np.asarray(places)
-    result: Array = np.array([values[groups == place].mean() for place in places])
-    return result
