@@ -9,6 +9,7 @@ import torch
 
 from medgen.data import BatchAugmentation
 from medgen.data.augmentation import _affine, _grid, hashed_uniform
+from medgen.randomness import generator
 
 STILL = {"flip": 0.0, "rotate": 0.0, "scale": 0.0, "translate": 0.0, "intensity": 0.0}
 
@@ -155,3 +156,28 @@ def test_ranges_are_checked(name: str, value: float) -> None:
 def test_keys_must_fit_the_images() -> None:
     with pytest.raises(ValueError, match="augmentation: found images"):
         BatchAugmentation()(torch.zeros(3, 1, 4, 4), keys(2))
+
+
+@pytest.mark.parametrize(("size", "crop", "kept"), [((12, 10), 8, (8, 8)), ((8, 12, 10), (4, 20, 6), (4, 12, 6))])
+def test_a_crop_is_a_random_part_and_changes_nothing_else(size, crop, kept):
+    images = torch.rand(6, 1, *size, generator=generator("crop")) * 2 - 1
+    keys = torch.stack([torch.zeros(6, dtype=torch.int64), torch.arange(6)], dim=1)
+    whole, part = BatchAugmentation(seed=3)(images, keys), BatchAugmentation(seed=3, crop=crop)(images, keys)
+    assert part.shape == (6, 1, *kept)
+    places = set()
+    for image, found in zip(whole, part, strict=True):
+        windows = image[0]
+        for axis, side in enumerate(kept):
+            windows = windows.unfold(axis, side, 1)
+        same = (windows == found[0]).flatten(len(kept)).all(-1).nonzero()
+        assert len(same) == 1
+        places.add(tuple(same[0].tolist()))
+    assert len(places) > 2
+    assert torch.equal(BatchAugmentation(seed=3, crop=crop)(images[2:3], keys[2:3])[0], part[2])
+
+
+def test_a_crop_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="crop: expected a positive number"):
+        BatchAugmentation(crop=0)
+    with pytest.raises(ValueError, match="a size for each of 2 sides"):
+        BatchAugmentation(crop=(4, 4, 4))(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, dtype=torch.int64))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from toy import ToyLoader
-from two_processes import EMBEDDED, embedding_gradients, train
+from toy_autoencoder import both
+from two_processes import EMBEDDED, embedding_gradients, measured, train, train_autoencoder
 
 from medgen.engines import GenerativeEvaluator, finalize_distributed, setup_distributed, unwrap
 from medgen.processes import RectifiedFlow
@@ -48,6 +49,8 @@ def test_two_processes_train_as_one(tmp_path):
     alone.run()
     evaluator = GenerativeEvaluator("cpu", ToyLoader(8), alone.inference_network, process=RectifiedFlow(), amp=False)
     evaluator.run()
+    coder = train_autoencoder(1, 0)
+    coder.run()
     for rank in seen:
         assert (rank["world"], rank["backend"], rank["wrapped"]) == (2, "gloo", "DistributedDataParallel")
         # what one process trains and measures on the same batches
@@ -60,7 +63,10 @@ def test_two_processes_train_as_one(tmp_path):
         # what one process cannot use, both skip
         assert rank["guarded"] == (1, 2)
         assert rank["stopped"][1] == 1
-    for name in ("weights", "average", "guarded weights", "resumed weights"):
+        # both networks of an autoencoder, its codebook, and the latents' shift and scale
+        same(rank["autoencoder"], both(coder), rtol=1e-3, atol=1e-4)
+        same(rank["codec"], measured(coder).state_dict(), rtol=1e-3, atol=1e-4)
+    for name in ("weights", "average", "guarded weights", "resumed weights", "autoencoder", "codec", "latents"):
         same(first[name], second[name])
     assert (tmp_path / "guarded" / "private" / "skipped_rank0.jsonl").exists()
     assert (tmp_path / "guarded" / "private" / "skipped_rank1.jsonl").exists()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import ignite.distributed as idist
 import torch
-from toy import ToyLoader, ToyNetwork, toy_trainer
+from toy import ToyData, ToyLoader, ToyNetwork, toy_trainer
+from toy_autoencoder import both, toy_autoencoder, toy_autoencoder_trainer, toy_discriminator
 
 from medgen.covariates import Covariates, Range
+from medgen.data import BatchLoader, LatentDataset
 from medgen.engines import (
     GenerativeEvaluator,
     GenerativeTrainer,
@@ -20,7 +22,7 @@ from medgen.engines import (
 )
 from medgen.engines.distributed import wrap_network
 from medgen.engines.draws import fixed_noise, fixed_times
-from medgen.networks import CovariateEmbedding
+from medgen.networks import CovariateEmbedding, VQCodec
 from medgen.processes import RectifiedFlow
 
 
@@ -39,6 +41,24 @@ def train(world, rank, **changes):
     changes = {"condition_dropout": None, "trainer_class": SampleDraws, "network": network} | changes
     trainer = toy_trainer(train_data_loader=loader, epochs=4, **changes)
     return trainer
+
+
+def train_autoencoder(world, rank):
+    """A quantised autoencoder, which draws nothing, and its discriminator; the codebook is one of all processes."""
+    network = toy_autoencoder("vq", seed=rank)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    loader = ToyLoader(8 // world, rank, world)
+    judge = toy_discriminator(seed=rank)
+    return toy_autoencoder_trainer(network=network, discriminator=judge, train_data_loader=loader, epochs=4)
+
+
+def measured(trainer):
+    """Return the codec of a trained autoencoder."""
+    codec = VQCodec(trainer.inference_network)
+    codec.measure(BatchLoader(ToyData(), 5, shuffle=False))
+    return codec
 
 
 EMBEDDED = torch.tensor([[1.0, 50.0, torch.nan], [torch.nan, torch.nan, 1.0]])
@@ -106,6 +126,13 @@ def main(folder: Path) -> None:
         seen["stopped"] = (stopped.state.optimizer_steps, stopped.state.skipped)
 
     seen["gradients"] = embedding_gradients(EMBEDDED[rank : rank + 1])
+
+    coder = train_autoencoder(world, rank)
+    coder.run()
+    seen["autoencoder"] = both(coder)
+    codec = measured(coder)
+    seen["codec"] = codec.state_dict()
+    seen["latents"] = {"moments": LatentDataset(ToyData(), codec, folder=folder / "private", progress=False).images}
 
     torch.save(seen, folder / f"rank{rank}.pt")
     finalize_distributed()
