@@ -102,7 +102,11 @@ def load_codec(codec: Any, path: str | Path, device: Any = None) -> Any:
 
 
 def publish_codec(
-    codec: Any, weights: str | Path, batches: Iterable[Any], publish_dir: str | Path | None = None
+    codec: Any,
+    weights: str | Path,
+    batches: Iterable[Any],
+    publish_dir: str | Path | None = None,
+    evaluator: Any = None,
 ) -> Path:
     """Make ``codec.pt`` of a trained autoencoder: measure the latents' shift and scale, and write both.
 
@@ -113,6 +117,7 @@ def publish_codec(
         weights: of the autoencoder, ``autoencoder.pt`` in the folder of its run; ``codec.pt`` is written beside it.
         batches: one pass over the training images.
         publish_dir: where ``codec.pt`` and ``codec.json`` are copied (a bundle's ``models``).
+        evaluator: measures how well held-out images come back, for the manifest; its network is the codec's.
 
     Returns:
         ``codec.pt`` in the folder of the run.
@@ -125,13 +130,19 @@ def publish_codec(
     weights = Path(weights)
     codec.autoencoder.load_state_dict(load_weights(weights))
     codec.to(next(codec.autoencoder.parameters()).device).measure(batches)
+    if evaluator is not None:
+        evaluator.run()
     target = weights.with_name("codec.pt")
     if idist.get_rank() == 0:
         own = ("file", "sha256", "parameters", "written", "software")
         facts = {key: value for key, value in read_manifest(weights).items() if key not in own}
         measured = {"shift": codec.shift.tolist(), "scale": codec.scale.tolist()}
-        write_model(codec.state_dict(), target, facts | {"codec": type(codec).__name__, "latent": measured})
+        facts |= {"codec": type(codec).__name__, "latent": measured}
         logger.info("the latents' shift is %s, their scale %s", measured["shift"], measured["scale"])
+        if evaluator is not None:
+            facts["reconstruction"] = dict(evaluator.state.metrics)
+            logger.info("held-out images come back with %s", facts["reconstruction"])
+        write_model(codec.state_dict(), target, facts)
         if publish_dir is not None:
             there = Path(publish_dir) / "codec.pt"
             if there.is_file() and manifest_path(there).is_file():

@@ -49,6 +49,7 @@ def test_the_codec_is_published_with_what_it_measured(latent):
     assert manifest["codec"] == "KLCodec"
     assert manifest["config"]["codec"]["autoencoder"]["channels"] == [4, 8]
     assert manifest["data_simulated"] is True
+    assert set(manifest["reconstruction"]) == {"val_loss", "psnr", "ssim"}
     assert str(where) not in json.dumps(manifest)
     weights = torch.load(where / "models" / "codec.pt", weights_only=True)
     assert weights["shift"].tolist() == pytest.approx(manifest["latent"]["shift"])
