@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.checks import finite_array
 from medgen.randomness import numpy_generator
 
-__all__ = ["InceptionScore", "inception_score"]
+__all__ = ["InceptionScore", "inception_score", "inception_score_replicates"]
 
 
 class InceptionScore(NamedTuple):
@@ -60,8 +60,18 @@ def inception_score(probabilities: ArrayLike, splits: int = 10, seed: int | None
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
 
-def _divergence(p: np.ndarray) -> np.ndarray:
+def inception_score_replicates(p: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the score, in one part, of probabilities ``(N, K)`` under weights ``(R, N)`` of the images; ``(R,)``."""
+    logarithm = np.log(p, out=np.zeros_like(p), where=p > 0)
+    total = weights.sum(1)
+    mean = weights @ p / total[:, None]
+    marginal = (mean * np.log(mean, out=np.zeros_like(mean), where=mean > 0)).sum(1)
+    result: NDArray[np.float64] = np.exp(weights @ (p * logarithm).sum(1) / total - marginal)
+    return result
+
+
+def _divergence(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """KL divergence of each row from the mean row; 0 log 0 is 0."""
     ratio = np.divide(p, p.mean(0), out=np.ones_like(p), where=p > 0)
-    result: np.ndarray = (p * np.log(ratio)).sum(1)
+    result: NDArray[np.float64] = (p * np.log(ratio)).sum(1)
     return result

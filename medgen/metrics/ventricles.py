@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from medgen.metrics.checks import finite_array
 
-__all__ = ["fluid_fraction", "ventricle_area", "ventricle_volume"]
+__all__ = ["brain_mask", "fluid_fraction", "ventricle_area", "ventricle_volume"]
 
 FLUID, TISSUE = 0.35, 0.65  # intensities, relative to white matter, taken as all fluid and as none
 CENTRAL = (0.55, 0.58)  # half-axes of the central ellipse, relative to the brain's: across and along
@@ -84,7 +84,7 @@ def ventricle_volume(volumes: ArrayLike, voxel_mm: float | tuple[float, float, f
 
 def _ventricular(volume: NDArray[np.float64]) -> float:
     """Voxels of ventricular fluid in one volume (X, Y, Z) in [-1, 1]."""
-    brain = np.argwhere(_brain((volume + 1) / 2))
+    brain = np.argwhere(brain_mask((volume + 1) / 2))
     if len(brain) < 64:
         return 0.0
     # half-axes of an ellipsoid are the square root of five times the standard deviations of its points
@@ -102,7 +102,7 @@ def fluid_fraction(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much of each pixel ``(H, W)`` of one slice in [-1, 1] is ventricular fluid, 0 to 1 (see `ventricle_area`)."""
     intensity = (image + 1) / 2
     nothing = np.zeros_like(intensity)
-    brain = _brain(intensity)
+    brain = brain_mask(intensity)
     if brain.sum() < 16:
         return nothing
     rows, columns = np.nonzero(brain)
@@ -124,7 +124,7 @@ def fluid_fraction(image: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _brain(intensity: NDArray[np.float64]) -> NDArray[np.bool_]:
+def brain_mask(intensity: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Largest bright component of one slice or volume in [0, 1], holes filled."""
     visible = intensity[intensity > 0.2]
     if visible.size == 0:

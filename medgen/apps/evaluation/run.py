@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 import os
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
 from medgen.apps.evaluation.evidence import Evidence
-from medgen.apps.evaluation.figures import LikenessByPlane, originality
+from medgen.apps.evaluation.fidelity import Fidelity, checked_scale, clamped
+from medgen.apps.evaluation.figures import originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
 from medgen.apps.evaluation.number import NumberAgreement
@@ -27,7 +27,7 @@ from medgen.apps.evaluation.real import check_splits, draw_profiles
 from medgen.apps.evaluation.traits import Trait, find_traits, trait_figures
 from medgen.apps.evaluation.ventricles import ventricle_figures
 from medgen.covariates import Covariates
-from medgen.metrics import FeatureRegressor, SubjectResampler, check_same_scale
+from medgen.metrics import FeatureRegressor, ScaleError, SubjectResampler, feature_extractor
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["Evaluation", "Evidence"]
@@ -65,8 +65,11 @@ class Evaluation:
         codec: decodes latents; None for pixel models.
         judge: a classifier or regressor, for label and likeness; None makes one on ``device``.
         judge_epochs: of the judge that is made, and of the traits' regressors; a small cohort wants more.
-        ventricles: measure the ventricles of T1 images without skull: the volume of volumes, the area of axial slices;
-            other slices are passed over.
+        ventricles: measure T1 images without skull: brain size and tissues, and the ventricles, the volume of volumes
+            and the area of axial slices.
+        extractor: whose features likeness is measured in: "in_domain" (the judge), "inception", "radimagenet",
+            "medicalnet" or "pixels", see :func:`medgen.metrics.feature_extractor`.
+        extractor_weights: the file of its weights, where it has any.
         traits: numeric columns of the cohort's table, other than covariates, that are followed along a number, see
             :class:`medgen.apps.evaluation.traits.TraitTrend`; None takes nWBV where the table has it.
         solvers: pairs of a solver and its steps, ``[["euler", 10], ["euler", 50]]``, whose distances are compared at
@@ -104,6 +107,8 @@ class Evaluation:
         judge: FeatureModel | None = None,
         judge_epochs: int = 30,
         ventricles: bool = True,
+        extractor: str = "in_domain",
+        extractor_weights: str | os.PathLike[str] | None = None,
         traits: Sequence[str] | None = None,
         solvers: Sequence[Sequence[Any]] | None = None,
         solver_seeds: int = 3,
@@ -130,6 +135,7 @@ class Evaluation:
         self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
         self.pixel_mm = check_splits(self.real, datasets, network)
         self.ventricles = ventricles
+        self.extractor = feature_extractor(extractor, extractor_weights, device)
         self.traits = find_traits(traits, cohort, datasets, self.question)
         self.cache = StageCache(self.output_dir / "private")
 
@@ -138,10 +144,17 @@ class Evaluation:
 
         Returns:
             The content of ``metrics.json``.
-        """
-        from medgen.apps.report import write_reports
 
-        evidence = self.evidence()
+        Raises:
+            ScaleError: when generated images are scaled differently from real ones; ``report.html`` then says so alone.
+        """
+        from medgen.apps.report import write_refusal, write_reports
+
+        try:
+            evidence = self.evidence()
+        except ScaleError as error:
+            write_refusal(self.name, str(error), self.output_dir)
+            raise
         paths = write_reports(evidence, self.output_dir)
         logger.info("report: %s", paths["report"])
         return evidence.metrics
@@ -152,16 +165,16 @@ class Evaluation:
         judge = self._trained_judge()
         generated = self._generated()
         notices = cohort_notices(self.cohort) + question.notices(self.real)
-        for images in generated.values():
-            named = (f"generated at guidance {images.guidance:g}", "held-out real")
-            notices += check_same_scale(images.images.numpy(), test.images.numpy(), named)
-        generated = {g: dataclasses.replace(i, images=i.images.clamp(-1, 1)) for g, i in generated.items()}
+        notices += checked_scale(generated, test)
+        generated = clamped(generated)
 
         resampler = self._resampler()
         test_scores = judge.scores(test.images)
         reference = question.reference(test_scores, test, train, resampler)
-        features = {split: judge.features(self.real[split].images) for split in ("train", "test")}
-        likeness = LikenessByPlane(self.covariates, features, self.real, resampler, self.seed)
+        looks = Fidelity(
+            self.covariates, self.real, judge, self.extractor, resampler, self.pixel_mm, self.ventricles, self.seed,
+            self.n_sweep,
+        )  # fmt: skip
         rows: list[dict[str, Any]] = []
         scores = {}
         for scale, images in generated.items():
@@ -173,7 +186,7 @@ class Evaluation:
                     "main": scale == self.guidance,
                     "per_class": images.profiles,
                     "label": reference.compare(scores[scale], images),
-                    **likeness.figures(judge.features(images.images), images),
+                    **looks.figures(images),
                     "evaluations_per_image": images.evaluations,
                     "seconds_per_image": images.seconds,
                 }
@@ -192,7 +205,8 @@ class Evaluation:
             row["originality"] = found
             row["traits"] = made_traits[scale]
         metrics = provenance(self, notices) | {
-            question.judged_by: {"features": features["test"].shape[1], "epochs": len(judge.history)},
+            question.judged_by: {"features": judge.features(test.images[:1]).shape[1], "epochs": len(judge.history)},
+            "extractor": looks.described,
             "real": reference.figures() | {"ventricles": anatomy, "traits": of_traits},
             "generated": rows,
             "solvers": self._solvers(judge),

@@ -95,6 +95,27 @@ _LIKENESS = _object(
         "floor_kernel": _FIGURE,
     }
 )
+_MEASURES = ("precision", "density", "recall", "coverage", "ms_ssim")
+_FIDELITY = _object(
+    {
+        "n": _COUNT,
+        "n_real": _COUNT,
+        "k": _COUNT,
+        **dict.fromkeys((f"{prefix}{name}" for name in _MEASURES for prefix in ("", "real_")), _FIGURE),
+        "variety_ratio": _FIGURE,
+    }
+)
+# of networks that know classes
+_FIDELITY["properties"] |= {"inception_score": _FIGURE, "real_inception_score": _FIGURE}
+_TISSUE = _object(dict.fromkeys(("real", "generated", "difference", "percent", "spread_ratio"), _FIGURE))
+_TISSUES = _object(
+    {
+        "unit": _TEXT,
+        "found": _NUMBER,
+        "measures": _object(dict.fromkeys(("brain", "fluid", "grey", "white"), _TISSUE)),
+    }
+)
+_INTENSITY = _object(dict.fromkeys(("low", "high", "real_low", "real_high"), {"type": "number"}))
 _REAL_LABEL = _object(
     {
         "auc": _FIGURE,
@@ -123,6 +144,10 @@ _ROW = {
         "label": {"anyOf": [_LABEL_FIDELITY, _NUMBER_FIDELITY]},
         "likeness": _LIKENESS,
         "likeness_by_plane": {"type": "object", "additionalProperties": _LIKENESS},
+        "fidelity": _FIDELITY,
+        "fidelity_sweep": _FIDELITY,
+        "tissues": {"anyOf": [_TISSUES, {"type": "null"}]},
+        "intensity": _INTENSITY,
         "ventricles": {"anyOf": [_GENERATED_VENTRICLES, _GENERATED_TREND]},
         "traits": {"type": "object", "additionalProperties": _GENERATED_TRAIT},
         "originality": _object(
@@ -131,7 +156,8 @@ _ROW = {
         "evaluations_per_image": _COUNT,
         "seconds_per_image": {"type": "number"},
     },
-    "required": ["guidance", "main", "per_class", "label", "likeness", "originality", "traits",
+    "required": ["guidance", "main", "per_class", "label", "likeness", "fidelity", "fidelity_sweep", "intensity",
+                  "originality", "traits",
                  "evaluations_per_image", "seconds_per_image"],
     "additionalProperties": False,
 }  # fmt: skip
@@ -188,6 +214,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
                 "sampler": _ANY,
             }
         ),
+        "extractor": _object({"name": _TEXT, "sha256": {"type": ["string", "null"]}, "distance": _TEXT, "width": _COUNT}),
         "software": {"type": "object", "additionalProperties": _TEXT},
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
         "generated": {"type": "array", "items": _ROW, "minItems": 1},

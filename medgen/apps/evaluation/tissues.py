@@ -1,0 +1,107 @@
+"""Brain size and tissue fractions of generated images beside those of held-out real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medgen.apps.evaluation.figures import figure_of, ratio_of
+from medgen.apps.evaluation.planes import plane_rows
+from medgen.apps.evaluation.real import RealImages, adjustment_columns
+from medgen.covariates import Covariates
+from medgen.metrics import SubjectResampler
+from medgen.metrics.least_squares import centred_columns, residual_spread, weighted_fit
+from medgen.metrics.tissues import tissue_measures
+
+__all__ = ["TissueComparison"]
+
+Array = NDArray[np.float64]
+
+
+class TissueComparison:
+    """Mean difference and spread ratio of generated to held-out real images, at equal covariates as far as known.
+
+    Slice position enters with its square, plane by plane; intervals are by drawing subjects.
+
+    Args:
+        covariates: their declaration.
+        real: held-out images.
+        resampler: draws of all subjects; generated images follow the subject of their profile.
+        pixel_mm: size of a pixel; None where it is unknown.
+    """
+
+    def __init__(
+        self, covariates: Covariates, real: RealImages, resampler: SubjectResampler, pixel_mm: float | None
+    ) -> None:
+        self.covariates, self.real, self.resampler = covariates, real, resampler
+        self.pixel = pixel_mm or 1.0
+        power = {4: ("mm²", "pixels"), 5: ("mm³", "voxels")}[real.images.ndim]
+        self.unit = power[0] if pixel_mm else power[1]
+        self.measured = tissue_measures(real.images.numpy(), self.pixel)
+
+    def figures(self, images: Any) -> dict[str, Any]:
+        """Compare the generated images that ask for the true label of their profile's subject.
+
+        Args:
+            images: :class:`medgen.apps.evaluation.generated.GeneratedImages`.
+
+        Returns:
+            "unit", and by "measures" ("brain", "fluid", "grey", "white"): "real" and "generated" (means),
+            "difference" (at equal covariates), "spread_ratio"; "found", the fraction of images with a brain.
+        """
+        seen = images if images.factual.all() else images.subset(images.factual)
+        measured = tissue_measures(seen.images.numpy(), self.pixel)
+        has = measured["brain"] > 0
+        design = self._design(torch.cat([self.real.covariates, seen.covariates]))
+        group = np.repeat([0.0, 1.0], [len(self.real.subjects), len(seen.subjects)])
+        weights = np.concatenate(
+            [np.ones((1, len(group))), self.resampler.weights([*self.real.subjects, *seen.subjects])]
+        )
+        made = {}
+        for name, values in measured.items():
+            outcome = np.concatenate([self.measured[name], values])
+            made[name] = _compared(outcome, group, design, weights)
+        return {"unit": self.unit, "found": float(has.mean()), "measures": made}
+
+    def _design(self, values: torch.Tensor) -> Array:
+        """Columns of the covariates that are known; NaN where one is not."""
+        columns = [np.ones(len(values))]
+        for name, column in adjustment_columns(self.covariates, values, "").items():
+            known = column[np.isfinite(column)]
+            if not len(known) or np.ptp(known) < 1e-9 or name.startswith("plane"):
+                continue
+            filled = np.where(np.isfinite(column), column, known.mean())  # unknown: as the average
+            columns += centred_columns(filled, squared=name == "slice")[0]
+        for rows in list(plane_rows(self.covariates, values).values())[1:]:
+            columns.append(rows.astype(np.float64))
+            if "slice" in self.covariates:
+                place = values[:, self.covariates.index("slice")].double().numpy()
+                columns.append(np.where(rows & np.isfinite(place), place - np.nanmean(place[rows]), 0))
+        return np.stack(columns, 1)
+
+
+def _compared(outcome: Array, group: Array, design: Array, weights: Array) -> dict[str, Any]:
+    """Means, difference and spread ratio of one measure; images without a brain have none."""
+    nothing = {"value": None, "low": None, "high": None}
+    usable = np.isfinite(outcome)
+    outcome, group, design, weights = outcome[usable], group[usable], design[usable], weights[:, usable]
+    if min((group == 0).sum(), (group == 1).sum()) <= design.shape[1]:
+        return dict.fromkeys(("real", "generated", "difference", "percent", "spread_ratio"), nothing)
+    means, spreads = [], []
+    for side in (0.0, 1.0):
+        rows = group == side
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means.append(weights[:, rows] @ outcome[rows] / weights[:, rows].sum(1))
+        solution = weighted_fit(design[rows], outcome[rows], weights[:, rows])
+        spreads.append(residual_spread(design[rows], outcome[rows], solution, weights[:, rows]))
+    difference = weighted_fit(np.column_stack([design, group]), outcome, weights)[:, -1]
+    return {
+        "real": figure_of(means[0]),
+        "generated": figure_of(means[1]),
+        "difference": figure_of(difference),
+        "percent": figure_of(100 * difference / means[0]),
+        "spread_ratio": ratio_of(spreads[1], spreads[0]),
+    }
