@@ -69,7 +69,7 @@ class Fidelity:
         self.tissues = TissueComparison(covariates, real["test"], resampler, pixel_mm) if anatomy else None
         self.intensity = IntensityRange.of(real["test"].images.numpy())
         described = extractor.described() if extractor is not None else {"name": "in_domain", "sha256": None}
-        name = distance_name(described["name"], real["test"].images.ndim - 2)
+        name = distance_name(str(described["name"]), real["test"].images.ndim - 2)
         self.described = described | {"distance": name, "width": self.width}
 
     def figures(self, images: GeneratedImages) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from medgen.files import atomic_write, write_json, write_text
 if TYPE_CHECKING:
     from medgen.apps.evaluation.run import Evidence
 
-__all__ = ["write_reports"]
+__all__ = ["write_refusal", "write_reports"]
 
 logger = logging.getLogger("medgen.evaluation")
 
@@ -41,3 +41,23 @@ def write_reports(evidence: Evidence, output_dir: str | os.PathLike[str]) -> dic
     with atomic_write(paths["private"], permissions=0o600) as temporary:
         temporary.write_text(private_report(evidence), encoding="utf-8")
     return paths
+
+
+def write_refusal(name: str, message: str, output_dir: str | os.PathLike[str]) -> Path:
+    """Write a ``report.html`` that says why there are no figures, and remove those of an earlier evaluation.
+
+    Args:
+        name: of the model.
+        message: what is wrong, in words.
+        output_dir: folder to write to.
+
+    Returns:
+        The path of the page.
+    """
+    from medgen.apps.report.verdict import refusal
+
+    folder = Path(output_dir)
+    for stale in ("metrics.json", "report_private.html"):
+        (folder / stale).unlink(missing_ok=True)
+    write_text(folder / "report.html", refusal(name, message))
+    return folder / "report.html"

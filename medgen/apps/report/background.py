@@ -18,8 +18,8 @@ def reading(items: Sequence[str]) -> str:
     items = [
         *items,
         "Fréchet distance: 0 for equal distributions; it shrinks with the number of images, so that it is only read "
-        "beside the floor, the distance of as many training images from the held-out ones. It is not an FID: the "
-        "features are those of a model of this very kind of image.",
+        "beside the floor, the distance of as many training images from the held-out ones. Only in features of the "
+        "Inception network is it called FID.",
         "Intervals: 95 %, by drawing subjects with replacement; the generated images of a profile follow its subject. "
         "They do not cover the chance of training the generator again.",
     ]
@@ -62,6 +62,7 @@ def provenance(metrics: Mapping[str, Any]) -> str:
             "Profiles",
             f"{settings['n_per_class']} a class at guidance {settings['guidance']:g}, {settings['n_sweep']} at others",
         ],
+        ["Features", _features(metrics["extractor"])],
         ["Seed", f"{settings['seed']}; {settings['replicates']} bootstrap replicates"],
         ["Software", ", ".join(f"{k} {v}" for k, v in metrics["software"].items())],
         ["Made", metrics["created"]],
@@ -71,3 +72,8 @@ def provenance(metrics: Mapping[str, Any]) -> str:
     )
     more = f"<details><summary>Configuration</summary><pre>{escape(detail)}</pre></details>"
     return page.section("Provenance", page.table(["", ""], rows), more)
+
+
+def _features(extractor: Mapping[str, Any]) -> str:
+    weights = f", weights SHA-256 {extractor['sha256']}" if extractor["sha256"] else ""
+    return f"{extractor['name']}, {extractor['width']} numbers an image{weights}"

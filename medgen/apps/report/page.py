@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-__all__ = ["badge", "card", "document", "figure", "gallery", "notice", "paragraph", "section", "table"]
+__all__ = [
+    "badge", "card", "document", "figure", "gallery", "notice", "paragraph", "section", "table", "text", "warning_box",
+]  # fmt: skip
 
 _STYLE = """
 :root { --ink: #26323a; --soft: #5d6b73; --line: #dde4e8; --paper: #ffffff; --ground: #f4f7f8;
@@ -43,6 +45,7 @@ figcaption { color: var(--soft); font-size: 14px; margin-top: 4px; max-width: 90
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 4px 16px; }
 .notice { border-radius: 12px; padding: 12px 18px; margin-top: 16px; background: #eef4f7; border: 1px solid #cfdfe6; }
 .notice.loud { background: #fff1d6; border: 2px solid #e0a030; font-weight: 600; }
+.notice.warnings { background: #fbe9e7; border: 2px solid var(--bad); } .notice.warnings b { color: var(--bad); }
 .notice.private { background: #b3362b; border: 0; color: white; font-weight: 650; }
 .badge { display: inline-block; font-size: 12px; font-weight: 700; letter-spacing: .06em; border-radius: 6px;
          padding: 2px 8px; background: #e0a030; color: #2b1d00; vertical-align: middle; margin-left: 10px; }
@@ -88,6 +91,17 @@ def paragraph(text: str) -> str:
 def notice(text: str, kind: str = "") -> str:
     """A box of plain text; ``kind`` is "", "loud" or "private"."""
     return f'<div class="notice {escape(kind)}" role="note">{escape(text)}</div>'
+
+
+def text(plain: str) -> str:
+    """Plain text as HTML."""
+    return escape(plain)
+
+
+def warning_box(title: str, items: Sequence[str]) -> str:
+    """A box that says what is wrong, one plain text an item."""
+    lines = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f'<div class="notice warnings" role="alert"><b>{escape(title)}</b><ul>{lines}</ul></div>'
 
 
 def badge(text: str) -> str:

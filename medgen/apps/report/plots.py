@@ -16,7 +16,16 @@ from scipy.stats import gaussian_kde
 
 from medgen.apps.report.words import sized
 
-__all__ = ["Panel", "band_plot", "guidance_plot", "scatter_plot", "score_plot", "solver_plot", "ventricle_plot"]
+__all__ = [
+    "Panel",
+    "band_plot",
+    "guidance_plot",
+    "scatter_plot",
+    "score_plot",
+    "solver_plot",
+    "tradeoff_plot",
+    "ventricle_plot",
+]
 
 REFERENCE, OTHER, INK, SOFT = "#2a7f9e", "#d1603d", "#26323a", "#8b6fb0"
 GRID, BAND = "#e3e8eb", "#dff0e4"
@@ -56,6 +65,36 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
     for axis in axes:
         axis.set_xlabel("guidance")
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    return _png(figure)
+
+
+def tradeoff_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Fidelity against diversity, a point for each guidance, beside real images in place of generated ones."""
+    pairs = (("recall", "precision"), ("coverage", "density"), ("ms_ssim", "precision"))
+    figure, axes = _figure(len(pairs), (10.6, 3.3))
+    for axis, (across, up) in zip(axes, pairs, strict=True):
+        found = [row["fidelity_sweep"] for row in rows]
+        for prefix in ("real_", ""):
+            x, y = (np.array([_or_nan(f[prefix + name]["value"]) for f in found]) for name in (across, up))
+            ends = [
+                np.nan_to_num([[v - _or_nan(f[prefix + n]["low"]), _or_nan(f[prefix + n]["high"]) - v]
+                               for f, v in zip(found, values, strict=True)]).T.clip(min=0)
+                for n, values in ((across, x), (up, y))
+            ]  # fmt: skip
+            if prefix:  # the same at every guidance
+                axis.errorbar(x[:1], y[:1], ends[1][:, :1], ends[0][:, :1], fmt="D", color=REFERENCE, capsize=2,
+                              markersize=6, label="real images", zorder=3)  # fmt: skip
+                continue
+            axis.errorbar(x, y, ends[1], ends[0], fmt="none", ecolor=OTHER, alpha=0.3)
+            axis.plot(x, y, "o-", color=OTHER, markersize=5, linewidth=1.2, label="generated")
+            for row, a, b in zip(rows, x, y, strict=True):
+                axis.annotate(f"{row['guidance']:g}", (a, b), (5, 5), textcoords="offset points", fontsize=8)
+        axis.set_xlabel("MS-SSIM (less is more diverse)" if across == "ms_ssim" else across)
+        axis.set_ylabel(up)
+        if across == "ms_ssim":
+            axis.invert_xaxis()
+        axis.legend(frameon=False, fontsize=8)
+    axes[0].set_title("Fidelity against diversity, by guidance")
     return _png(figure)
 
 

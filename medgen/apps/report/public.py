@@ -8,7 +8,7 @@ from typing import Any
 
 from medgen.apps.evaluation.provenance import SIMULATED_NOTICE
 from medgen.apps.evaluation.run import Evidence
-from medgen.apps.report import of_label, of_number, page, pictures, plots
+from medgen.apps.report import of_fidelity, of_label, of_number, page, pictures, plots, verdict
 from medgen.apps.report.background import limits, provenance, reading
 from medgen.apps.report.words import (
     likeness_words,
@@ -30,11 +30,14 @@ def public_report(evidence: Evidence) -> str:
     parts = [_header(metrics)]
     if metrics["simulated"]:
         parts.append(page.notice(SIMULATED_NOTICE, "loud"))
+    parts += verdict.box(metrics)
     parts += [page.notice(text) for text in metrics["notices"] if text != SIMULATED_NOTICE]
-    parts += [_cards(metrics), _pictures(evidence), _summary(metrics), _guidance(evidence)]
+    parts += [_cards(metrics), _pictures(evidence), _summary(metrics), of_fidelity.section(metrics)]
+    parts.append(_guidance(evidence))
     about = _about(metrics)
     parts += [
         *about.sections(evidence),
+        *of_fidelity.anatomy_section(metrics),
         *_solvers(metrics),
         reading(about.reading(metrics)),
         limits(metrics),
@@ -85,14 +88,9 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         marks.append(words[1])
 
     _about(metrics).summary(metrics, add)
-    floor = f"{with_interval(likeness['floor_frechet'])} for as many training images: the floor"
-    size = f"{likeness['n']} generated against {likeness['n_real']} held-out images"
-    add(f"Fréchet distance in the classifier's features ({size})", with_interval(likeness["frechet"]), floor,
-        likeness_words(likeness))  # fmt: skip
-    kernel, below = likeness["kernel"], likeness["floor_kernel"]
-    add("Kernel distance, same features (unbiased; 0 means alike)", with_interval(kernel, 3),
-        f"{with_interval(below, 3)} for as many training images: the floor",
-        ("Value and error by jackknife over subjects.", ""))  # fmt: skip
+    times = likeness["frechet_over_floor"]
+    add("Distance to held-out real images, over that of real to real (1 means alike)",
+        "—" if times is None else f"{number(times, 1)} ×", "1: the floor", likeness_words(likeness))  # fmt: skip
     add("Correlation with the nearest training image (median)", number(found["generated"], 3),
         f"{number(found['held_out'], 3)} for held-out images", originality_words(found))  # fmt: skip
     head = ["Question", f"Generated, guidance {row['guidance']:g}", "Real", "In words"]

@@ -115,7 +115,7 @@ _TISSUES = _object(
         "measures": _object(dict.fromkeys(("brain", "fluid", "grey", "white"), _TISSUE)),
     }
 )
-_INTENSITY = _object(dict.fromkeys(("low", "high", "real_low", "real_high"), {"type": "number"}))
+_INTENSITY = _object({key: {"type": "number"} for key in ("low", "high", "real_low", "real_high")})
 _REAL_LABEL = _object(
     {
         "auc": _FIGURE,
@@ -214,7 +214,9 @@ METRICS_SCHEMA: dict[str, Any] = _object(
                 "sampler": _ANY,
             }
         ),
-        "extractor": _object({"name": _TEXT, "sha256": {"type": ["string", "null"]}, "distance": _TEXT, "width": _COUNT}),
+        "extractor": _object(
+            {"name": _TEXT, "sha256": {"type": ["string", "null"]}, "distance": _TEXT, "width": _COUNT}
+        ),
         "software": {"type": "object", "additionalProperties": _TEXT},
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
         "generated": {"type": "array", "items": _ROW, "minItems": 1},

@@ -1,0 +1,129 @@
+"""Generators that are broken on purpose: each is exposed by the figures and named in the report's box of warnings."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from planted_world import EFFECT, PlantedSampler, World, draw_brain, evaluation, ventricle_mm2
+
+from medgen.apps.report import verdict
+from medgen.metrics import ScaleError
+
+
+class BrokenSampler(PlantedSampler):
+    """ "noise"; "one class" only; the "mean brain" of each class; "half range"; "guidance 6"."""
+
+    def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
+        images = []
+        for seed, row in zip(seeds, covariates.tolist(), strict=True):
+            random = np.random.default_rng(seed % 2**32)
+            diagnosis, age, sex, place = row
+            if self.kind == "noise":
+                images.append(np.tanh(random.standard_normal(tuple(shape))))
+                continue
+            if self.kind == "mean brain":
+                images.append(self.means()[int(diagnosis)])
+                continue
+            residual, effect = np.clip(random.normal(), -2, 2), EFFECT
+            if self.kind == "one class":
+                diagnosis = 1
+            if self.kind == "guidance 6":  # clearer than life, and everybody alike
+                residual, effect = 0.3 * residual, 4 * EFFECT
+            image = draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual, effect), random)
+            images.append(image / 2 if self.kind == "half range" else image)
+        tensor = torch.tensor(np.stack(images), dtype=torch.float32)
+        return SimpleNamespace(images=tensor, seconds=0.01 * len(seeds), evaluations=20)
+
+    def means(self):
+        images, label = self.training.images.float().numpy(), self.training.covariates[:, 0].numpy()
+        return [images[label == value].mean(0) for value in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(subjects=(60, 20, 40))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all generators, so that the classifier is trained once."""
+    return tmp_path_factory.mktemp("broken")
+
+
+def _evaluation(world, folder, kind, sampler=BrokenSampler):
+    made = sampler(kind, world.sets["train"])
+    return evaluation(world, made, folder, n_per_class=64, n_sweep=64, guidances=[], replicates=200)
+
+
+def _exposed(world, folder, kind, sampler=BrokenSampler):
+    """The figures, and the box of warnings."""
+    metrics = _evaluation(world, folder, kind, sampler).evidence().metrics
+    return metrics["generated"][0], "".join(verdict.box(metrics))
+
+
+def test_a_faithful_generator_has_no_warning(world, folder):
+    row, box = _exposed(world, folder, "faithful", PlantedSampler)
+    assert box == ""
+    found = row["fidelity"]
+    for name in ("precision", "recall", "coverage"):
+        assert found[name]["value"] > 0.8 * found[f"real_{name}"]["value"]
+    assert found["variety_ratio"]["value"] == pytest.approx(1, abs=0.35)
+    assert row["tissues"]["measures"]["brain"]["percent"]["value"] == pytest.approx(0, abs=4)
+    assert row["tissues"]["measures"]["fluid"]["spread_ratio"]["value"] == pytest.approx(1, abs=0.3)
+
+
+def test_noise(world, folder):
+    row, box = _exposed(world, folder, "noise")
+    assert row["fidelity"]["precision"]["value"] < 0.05
+    assert row["fidelity"]["coverage"]["value"] < 0.05
+    assert row["likeness"]["frechet_over_floor"] > 20
+    assert "Most images resemble no real one" in box
+    assert "Anatomy is off" in box or "No brain is found" in box
+
+
+def test_one_class_only(world, folder):
+    row, box = _exposed(world, folder, "one class")
+    assert abs(row["label"]["auc"]["value"] - 0.5) < 0.1
+    assert "The diagnosis is not shown: images of AD and NC look the same" in box
+
+
+def test_the_mean_brain_of_each_class(world, folder):
+    row, box = _exposed(world, folder, "mean brain")
+    assert row["fidelity"]["ms_ssim"]["value"] > row["fidelity"]["real_ms_ssim"]["value"] + 0.05
+    assert row["fidelity"]["recall"]["value"] < 0.1
+    assert row["ventricles"]["spread_ratio"]["value"] < 0.3
+    assert "Too alike: people differ" in box
+    assert "Large parts of the real variety are missing" in box
+    _evaluation(world, folder, "mean brain").run()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert box in page
+    assert page.index(box) < page.index('<div class="cards">')
+    for said in ("Fidelity and diversity", "the floor", "Brain size and tissues", "in_domain, 112 numbers an image"):
+        assert said in page
+
+
+def test_another_intensity_range(world, folder):
+    row, box = _exposed(world, folder, "half range")
+    assert row["intensity"]["low"] > row["intensity"]["real_low"] + 0.3
+    assert row["likeness"]["frechet_over_floor"] > 4
+    assert "Wrong intensity range: generated images lie in [-0.50" in box
+
+
+def test_another_convention_of_intensities_is_refused_and_the_report_says_so(world, folder):
+    for stale in ("metrics.json", "report_private.html"):
+        (folder / stale).write_text("of an earlier evaluation")
+    with pytest.raises(ScaleError, match="scaled differently"):
+        _evaluation(world, folder, "off scale", PlantedSampler).run()
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Wrong intensity range. No figure was computed: the two sides are scaled differently" in text
+    assert not (folder / "metrics.json").exists()
+    assert not (folder / "report_private.html").exists()
+
+
+def test_guidance_that_exaggerates(world, folder):
+    row, box = _exposed(world, folder, "guidance 6")
+    assert row["ventricles"]["effect_ratio"]["low"] > 1.35
+    assert row["label"]["ratio"]["value"] > 1.2
+    assert "The diagnosis is exaggerated: the difference in ventricle area is" in box
+    assert "times as clearly as in real images" in box
