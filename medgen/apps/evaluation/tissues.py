@@ -97,11 +97,12 @@ def _compared(outcome: Array, group: Array, design: Array, weights: Array) -> di
             means.append(weights[:, rows] @ outcome[rows] / weights[:, rows].sum(1))
         solution = weighted_fit(design[rows], outcome[rows], weights[:, rows])
         spreads.append(residual_spread(design[rows], outcome[rows], solution, weights[:, rows]))
+    varies = float(spreads[0][0]) > 1e-6 * abs(float(means[0][0]))  # drawn phantoms may be all of one size
     difference = weighted_fit(np.column_stack([design, group]), outcome, weights)[:, -1]
     return {
         "real": figure_of(means[0]),
         "generated": figure_of(means[1]),
         "difference": figure_of(difference),
         "percent": figure_of(100 * difference / means[0]),
-        "spread_ratio": ratio_of(spreads[1], spreads[0]),
+        "spread_ratio": ratio_of(spreads[1], spreads[0]) if varies else nothing,
     }
