@@ -13,7 +13,7 @@ from torch import Tensor
 from medgen.processes.process import Process
 from medgen.progress import progress_bar
 from medgen.samplers.network import device_of, sampling_mode
-from medgen.samplers.sampler import Sampler
+from medgen.samplers.sampler import ADAPTIVE, Sampler
 from medgen.samplers.solvers import Denoiser
 
 __all__ = ["ImageInferer", "Inversion", "invert", "strength_time", "times_from"]
@@ -135,7 +135,8 @@ class ImageInferer(Inferer):
         counts = {name: len(value) for name, value in given.items()}
         if len(set(counts.values())) != 1 or not next(iter(counts.values())):
             raise ValueError(f"expected as many rows of each, one or more; found {counts}")
-        count, size, device = next(iter(counts.values())), self.sampler.max_batch, device_of(network)
+        count, device = next(iter(counts.values())), device_of(network)
+        size = 1 if self.sampler.solver in ADAPTIVE else self.sampler.max_batch  # its steps would depend on the batch
         results = []
         self.evaluations = 0
         with (

@@ -32,7 +32,8 @@ def test_conditions_are_all_combinations_and_leave_what_is_not_named():
     assert asked[0, :, 1].tolist() == [1] * 4
     assert asked[1, :, 1].isnan().all()
     assert asked[1, :, 2].tolist() == [0, 1, 0, 1]
-    assert Changes(COVARIATES, age=80, relative={"age": None}).titles == ["age 80"]
+    for nothing in (None, "none", "None", []):
+        assert Changes(COVARIATES, age=80, sex=nothing, relative={"age": nothing}).titles == ["age 80"]
 
 
 def test_who_can_be_asked():

@@ -260,7 +260,7 @@ def test_a_real_image_of_ones_own_stays_private(trained, tiny, tmp_path):
     nibabel.save(volume, tmp_path / "brain.nii.gz")
     change(
         root, "translate", tiny, image=str(tmp_path / "brain.nii.gz"), source={"age": 70, "diagnosis": "NC"},
-        diagnosis="AD", strengths=None, output_dir=str(tmp_path / "out"),
+        diagnosis="AD", strengths=[], output_dir=str(tmp_path / "out"),
     )  # fmt: skip
     private = tmp_path / "out" / "private"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["private"]

@@ -81,6 +81,17 @@ def test_strength_zero_is_the_image_and_costs_nothing():
     assert (network.calls, translate.evaluations) == ([], 0)
 
 
+def test_an_adaptive_solver_inverts_image_by_image():
+    pytest.importorskip("torchdiffeq")
+    process = RectifiedFlow()
+    network, image = LinearGaussian(process), images()
+    translate = Translate(process, Sampler("dopri5"))
+    torch.testing.assert_close(
+        translate(image, network, SOURCE, TARGET), image + (TARGET - SOURCE)[..., None, None], atol=0.01, rtol=0
+    )
+    assert set(network.calls) == {1}
+
+
 def test_several_targets_share_one_inversion_and_batches_change_nothing():
     process = RectifiedFlow()
     network, image = LinearGaussian(process), images()

@@ -24,8 +24,8 @@ class Changes:
     Args:
         covariates: the model's declaration.
         relative: number covariate to what is added to each image's own, ``{"age": [5, 10]}`` for five and ten years
-            more; None, or a name with None, for nothing.
-        values: covariate = label or number that every image gets, or a list of these; None leaves it.
+            more; a name with None, "none" or an empty list adds nothing.
+        values: covariate = label or number that every image gets, or a list of these; None and the like leave it.
 
     Raises:
         ValueError: for nothing to change, a covariate given twice or not declared, or a value outside its declaration.
@@ -44,8 +44,8 @@ class Changes:
 
     def __init__(self, covariates: Covariates, relative: Mapping[str, Any] | None = None, **values: Any) -> None:
         self.covariates = covariates
-        added = {name: _listed(value) for name, value in (relative or {}).items() if value is not None}
-        fixed = {name: _listed(value) for name, value in values.items() if value is not None}
+        added = {name: _listed(value) for name, value in (relative or {}).items() if not _nothing(value)}
+        fixed = {name: _listed(value) for name, value in values.items() if not _nothing(value)}
         if not added and not fixed:
             raise ValueError("found nothing to change; expected years to add, or a covariate's new value")
         if twice := sorted(set(added) & set(fixed)):
@@ -119,6 +119,11 @@ class Changes:
         for name, value in new.items():
             parts.append(str(value) if self.covariates.is_categorical(name) else f"{name} {value:g}")
         return ", ".join(parts)
+
+
+def _nothing(value: Any) -> bool:
+    """Whether nothing is asked; a command line cannot say null, so "none" and an empty list say it too."""
+    return value is None or (isinstance(value, str) and value.lower() == "none") or value in ([], ())
 
 
 def _listed(value: Any) -> list[Any]:
