@@ -32,7 +32,8 @@ def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
     Raises:
         ValueError: when a row of ``second`` points opposite to ``first``, so that there is no one arc between them.
     """
-    a, b = first.double().flatten(1), second.double().flatten(1)
+    wide = torch.float32 if first.device.type == "mps" else torch.float64  # where there is no float64
+    a, b = first.to(wide).flatten(1), second.to(wide).flatten(1)
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-30)
     angle = torch.arccos(cosine.clamp(-1, 1))
     if bool((angle > torch.pi - _PARALLEL).any()):
