@@ -181,11 +181,16 @@ def measure(runs: dict[str, list[Path]], arguments: argparse.Namespace) -> dict[
                 "images_per_second": speed(runs[name]), "points": points,
             }
         )  # fmt: skip
+    compare(series)
+    return {"images": arguments.images, "seed": arguments.seed, "floor": float(floor), "series": series}
+
+
+def compare(series: list[dict[str, Any]]) -> None:
+    """Note when ours, the first, is as near as each of the others at its end."""
     for other in series[1:]:
         target = other["points"][-1]["frechet"][""]
         reached = [p["iteration"] for p in series[0]["points"] if p["frechet"][""] <= target]
         other["reached_by_ours_at"] = min(reached, default=None)
-    return {"images": arguments.images, "seed": arguments.seed, "floor": float(floor), "series": series}
 
 
 def speed(runs: Sequence[Path]) -> float:
