@@ -16,10 +16,9 @@ from monai.losses import PatchAdversarialLoss
 from monai.utils.enums import AdversarialIterationEvents, AdversarialKeys
 from monai.utils.enums import CommonKeys as Keys
 from torch import nn
-from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from medgen.engines.checkpoint import restore_optimizer, restore_schedule
+from medgen.engines.adversary import Adversary
 from medgen.engines.distributed import unwrap, wrap_network
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.forward_state import ForwardState
@@ -84,8 +83,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
 
     Attributes:
         terms: the terms of the latest loss by name, weighted; "adversarial" and "discriminator" NaN before they begin.
-        unwrapped_discriminator: without wrappers, or None.
-        discriminator_step: its :class:`TrainingStep`, or None.
+        adversary: the discriminator and its step (:class:`medgen.engines.adversary.Adversary`), or None.
 
     Raises:
         ValueError: when an argument is out of range, or the discriminator lacks an optimizer.
@@ -184,18 +182,15 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         wrapped = torch.compile(wrapped) if compile else wrapped
         self.network: Any = wrapped
         self.step = TrainingStep(wrapped, optimizer, device, lr_scheduler, **options)
-        self.unwrapped_discriminator = None if discriminator is None else unwrap(discriminator).to(device)
-        self.discriminator_step: TrainingStep | None = None
-        if self.unwrapped_discriminator is not None and discriminator_optimizer is not None:
-            judge = wrap_network(self.unwrapped_discriminator, device)
-            schedule = discriminator_lr_scheduler
-            self.discriminator_step = TrainingStep(
-                judge, discriminator_optimizer, device, schedule, main=False, **options
-            )
+        self.adversary: Adversary | None = None
+        if discriminator is not None and discriminator_optimizer is not None:
+            self.adversary = Adversary(
+                discriminator, discriminator_optimizer, self.adversarial_loss, adversarial_weight, adversarial_start,
+                device, discriminator_lr_scheduler, **options,
+            )  # fmt: skip
         self.state.g_network = self.network
-        self.state.d_network = None if self.discriminator_step is None else self.discriminator_step.network
+        self.state.d_network = None if self.adversary is None else self.adversary.step.network
         self._before = ForwardState(self.unwrapped_network)
-        self._before_discriminator = ForwardState(self.unwrapped_discriminator)
         self.step.publish(self)
 
     def run_facts(self) -> dict[str, Any]:
@@ -205,19 +200,11 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
 
     def network_state(self) -> dict[str, torch.Tensor]:
         """The network's state at the last completed group; a codebook moves with every micro-batch."""
-        return self._before.state_dict(self.state.iteration % self.accumulation_steps == 0)
+        return self._before.state_dict(now=self._at_boundary)
 
     def extra_state(self) -> dict[str, Any]:
         """The discriminator's part of a checkpoint."""
-        step = self.discriminator_step
-        if step is None:
-            return {}
-        return {
-            "network": self._before_discriminator.state_dict(self.state.iteration % self.accumulation_steps == 0),
-            "optimizer": step.optimizer.state_dict(),
-            "lr_scheduler": None if step.lr_scheduler is None else step.lr_scheduler.state_dict(),
-            "step": step.state_dict(),
-        }
+        return {} if self.adversary is None else self.adversary.state_dict(now=self._at_boundary)
 
     def load_extra_state(self, state: Mapping[str, Any], where: str) -> None:
         """Restore :meth:`extra_state`.
@@ -225,27 +212,15 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         Raises:
             ValueError: when one of both runs has no discriminator, or another one.
         """
-        step = self.discriminator_step
-        if (step is None) != (not state):
-            has, had = ("no" if step is None else "a", "none" if not state else "one")
+        if (self.adversary is None) != (not state):
+            has, had = ("no" if self.adversary is None else "a", "none" if not state else "one")
             raise ValueError(f"{where}: this run has {has} discriminator, the one that wrote the file had {had}")
-        if step is None or self.unwrapped_discriminator is None:
-            return
-        try:
-            self.unwrapped_discriminator.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise ValueError(f"{where} is of another discriminator than this run's: {error}") from error
-        restore_optimizer(step.optimizer, state["optimizer"], where)
-        if step.lr_scheduler is not None and state["lr_scheduler"] is not None:
-            restore_schedule(step.lr_scheduler, state["lr_scheduler"], where)
-        step.load_state_dict(state["step"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state, where)
 
     @property
-    def adversarial(self) -> bool:
-        """Whether the discriminator takes part in the current iteration."""
-        if self.discriminator_step is None or self.adversarial_start is None or not self.adversarial_weight:
-            return False
-        return self.step.place(max(self.state.iteration, 1))[0] >= self.adversarial_start
+    def _at_boundary(self) -> bool:
+        return self.state.iteration % self.accumulation_steps == 0
 
     def _iteration(self, engine: AdversarialTrainer, batchdata: Any) -> dict[str, Any]:
         if batchdata is None:
@@ -258,11 +233,12 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
             self.network.train()
         if self.step.place(self.state.iteration)[1] == 0:
             self._before.remember()
-            self._before_discriminator.remember()
+            if self.adversary is not None:
+                self.adversary.before.remember()
         self._guarded(self.step, batchdata, partial(self._autoencoder_loss, images), self._before)
-        if self.adversarial and self.discriminator_step is not None:
-            loss = partial(self._discriminator_loss, images)
-            self._guarded(self.discriminator_step, batchdata, loss, self._before_discriminator)
+        if self.adversary is not None and self.adversary.takes_part(self.state.iteration):
+            loss = partial(self._discriminator_loss, self.adversary, images)
+            self._guarded(self.adversary.step, batchdata, loss, self.adversary.before)
             self.fire_event(AdversarialIterationEvents.DISCRIMINATOR_LOSS_COMPLETED)
         return self.state.output
 
@@ -273,37 +249,22 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         self.state.output |= {Keys.PRED: output[0].detach(), AdversarialKeys.FAKES: output[0].detach()}
         self.fire_event(AdversarialIterationEvents.GENERATOR_FORWARD_COMPLETED)
         terms = self.loss_function(output, images)
-        if self.adversarial:
-            logits = self._judge(output[0])
+        if self.adversary is not None and self.adversary.takes_part(self.state.iteration):
+            terms["adversarial"] = self.adversary.term(output[0])
             self.fire_event(AdversarialIterationEvents.GENERATOR_DISCRIMINATOR_FORWARD_COMPLETED)
-            terms["adversarial"] = self.adversarial_weight * self.adversarial_loss(logits, True, False)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
-        later = (
-            {} if self.discriminator_step is None else dict.fromkeys(("adversarial", "discriminator"), loss * torch.nan)
-        )
-        self.terms = {name: term.detach() for name, term in (later | terms).items()}
+        later = () if self.adversary is None else ("adversarial", "discriminator")
+        terms = dict.fromkeys(later, loss * torch.nan) | terms
+        self.terms = {name: term.detach() for name, term in terms.items()}
         self.state.output[Keys.LOSS] = loss.detach()
         self.fire_event(AdversarialIterationEvents.GENERATOR_LOSS_COMPLETED)
         return loss
 
-    def _judge(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return the discriminator's opinion, whose gradient reaches the images and not the discriminator."""
-        judge: Any = self.unwrapped_discriminator
-        frozen = {name: parameter.detach() for name, parameter in judge.named_parameters()}
-        with self.step.precision():
-            return _logits(functional_call(judge, frozen, (images,)))
-
-    def _discriminator_loss(self, images: torch.Tensor) -> torch.Tensor:
-        assert self.discriminator_step is not None
-        both = torch.cat((images, self.state.output[AdversarialKeys.FAKES].to(images.dtype)))
-        with self.discriminator_step.precision():
-            logits = _logits(self.discriminator_step.network(both))
-        real, fake = ([part.chunk(2)[which] for part in logits] for which in (0, 1))
+    def _discriminator_loss(self, adversary: Adversary, images: torch.Tensor) -> torch.Tensor:
+        loss, real, fake = adversary.judge(images, self.state.output[AdversarialKeys.FAKES])
         self.state.output |= {
-            AdversarialKeys.REAL_LOGITS: real[-1].detach(),
-            AdversarialKeys.FAKE_LOGITS: fake[-1].detach(),
-        }
-        loss = 0.5 * (self.adversarial_loss(real, True, True) + self.adversarial_loss(fake, False, True))
+            AdversarialKeys.REAL_LOGITS: real.detach(), AdversarialKeys.FAKE_LOGITS: fake.detach(),
+        }  # fmt: skip
         self.terms["discriminator"] = loss.detach()
         return loss
 
@@ -317,12 +278,6 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
         finally:
             if step.skipped > skipped:
                 before.restore()
-
-
-def _logits(output: Any) -> list[torch.Tensor]:
-    """Return a discriminator's last layer in float32; of one at several scales, that of each."""
-    last = output[-1:] if isinstance(output, list) else output[0]
-    return [logits.float() for logits in last]
 
 
 def _checkpoint_blocks(network: Any) -> None:

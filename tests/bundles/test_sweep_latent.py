@@ -147,4 +147,4 @@ def test_overlays_lie_on_top_of_training_a_codec(bundle, overlay, tiny, tmp_path
     found = ConfigWorkflow(files, logging_file=False, output_dir=str(tmp_path), image_size=32, **data)
     found.initialize()
     assert found.check_properties() == []
-    assert found.trainer.unwrapped_discriminator is not None
+    assert found.trainer.adversary.network is not None

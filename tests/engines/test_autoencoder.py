@@ -74,11 +74,11 @@ def test_training_is_the_loop_that_one_would_write_by_hand():
 
 def test_the_discriminator_begins_late_and_learns_from_its_own_loss_alone():
     trainer = toy_autoencoder_trainer(epochs=1)  # 6 iterations, 3 optimizer steps, of which it takes part in one
-    first = copy.deepcopy(trainer.unwrapped_discriminator.state_dict())
+    first = copy.deepcopy(trainer.adversary.network.state_dict())
     seen = []
 
     def look(engine):
-        same = all(torch.equal(v, first[k]) for k, v in trainer.unwrapped_discriminator.state_dict().items())
+        same = all(torch.equal(v, first[k]) for k, v in trainer.adversary.network.state_dict().items())
         seen.append(
             (same, bool(trainer.terms["adversarial"].isfinite()), bool(trainer.terms["discriminator"].isfinite()))
         )
@@ -89,13 +89,13 @@ def test_the_discriminator_begins_late_and_learns_from_its_own_loss_alone():
     trainer.run()
     assert seen == [(True, False, False)] * 4 + [(True, True, True), (False, True, True)]
     assert len(events) == 2
-    assert (trainer.step.completed, trainer.discriminator_step.completed) == (3, 1)
+    assert (trainer.step.completed, trainer.adversary.step.completed) == (3, 1)
     # the autoencoder's gradient passes through the discriminator and leaves nothing in it
-    trainer.discriminator_step.optimizer.zero_grad()
+    trainer.adversary.step.optimizer.zero_grad()
     image = torch.zeros(1, 1, 8, 8, requires_grad=True)
-    trainer._judge(image)[0].sum().backward()
+    trainer.adversary.term(image).backward()
     assert image.grad.any()
-    assert all(parameter.grad is None for parameter in trainer.unwrapped_discriminator.parameters())
+    assert all(parameter.grad is None for parameter in trainer.adversary.network.parameters())
 
 
 def test_without_a_weight_a_start_or_a_discriminator_the_autoencoder_learns_alone():
@@ -105,7 +105,7 @@ def test_without_a_weight_a_start_or_a_discriminator_the_autoencoder_learns_alon
         trainer.run()
         for one, other in zip(trainer.network.parameters(), trainers[0].network.parameters(), strict=True):
             assert torch.equal(one, other)
-    assert trainers[0].discriminator_step.completed == 0
+    assert trainers[0].adversary.step.completed == 0
     assert set(trainers[2].terms) == {"reconstruction", "kl", "perceptual"}
     with pytest.raises(ValueError, match="expected it and discriminator_optimizer, or neither"):
         toy_autoencoder_trainer(discriminator_optimizer=None)
@@ -127,7 +127,7 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(kind, dies_at, goes_on, 
     resumed.run()
     assert reached == [goes_on]
     assert differing(both(resumed), both(whole)) == []
-    assert whole.discriminator_step.completed == 4
+    assert whole.adversary.step.completed == 4
 
 
 def test_a_checkpoint_of_another_discriminator_or_of_none_is_refused(tmp_path):
@@ -170,7 +170,7 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_codebook(kind, tm
     trainer.run()
     after = both(trainer)
     assert seen == [6]
-    assert (trainer.step.skipped, trainer.discriminator_step.skipped) == (1, 1)
+    assert (trainer.step.skipped, trainer.adversary.step.skipped) == (1, 1)
     changed = set(differing(before, after))
     assert changed <= {"numbers", "judge numbers"}
     assert all(torch.isfinite(value).all() for value in trainer.unwrapped_network.state_dict().values())

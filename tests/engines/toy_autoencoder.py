@@ -67,8 +67,8 @@ def toy_autoencoder_trainer(
 
 def both(trainer):
     """Everything of both networks that a resumed run must share with the uninterrupted one."""
-    state, step = snapshot(trainer), trainer.discriminator_step
-    state |= {f"judge.{k}": v.clone() for k, v in trainer.unwrapped_discriminator.state_dict().items()}
+    state, step = snapshot(trainer), trainer.adversary.step
+    state |= {f"judge.{k}": v.clone() for k, v in trainer.adversary.network.state_dict().items()}
     for number, values in step.optimizer.state_dict()["state"].items():
         state |= {f"judge optimizer.{number}.{k}": torch.as_tensor(v).clone() for k, v in values.items()}
     numbers = (step.completed, step.skipped, step.optimizer.param_groups[0]["lr"])
