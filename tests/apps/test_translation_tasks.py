@@ -1,8 +1,10 @@
 """What is asked of an image, whose images are taken, and how what comes of it is shown and kept."""
 
+import functools
 import math
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,15 @@ from medgen.apps.translation.changes import Changes
 from medgen.apps.translation.people import held_out_images, source_images, trained_field_of_view
 from medgen.apps.translation.pictures import difference_map, strip
 from medgen.apps.translation.repair import box_mask, read_mask
+from medgen.apps.translation.tasks import TranslateImages
 from medgen.apps.translation.writing import DerivedImages
 from medgen.covariates import Covariates
+from medgen.data import Cohort, simulated_cohort
+from medgen.data.volumes import VolumeDataset
+from medgen.inferers import Translate
 from medgen.metrics.image_error import mean_absolute_error, psnr
+from medgen.processes import RectifiedFlow
+from medgen.samplers import Sampler
 
 COVARIATES = Covariates(age={"low": 18, "high": 100, "unit": "years"}, sex=["F", "M"], diagnosis=["NC", "AD"])
 
@@ -119,7 +127,7 @@ def test_a_difference_is_white_for_none_red_for_brighter_blue_for_darker():
     assert brighter[0] > brighter[2]
     assert darker[2] > darker[0]
     assert torch.equal(difference_map(torch.tensor([[[0.0, 3.0, -3.0]]]), before), picture)
-    assert difference_map(torch.zeros(1, 4, 5, 6), torch.ones(1, 4, 5, 6)).shape == (3, 4, 5)
+    assert difference_map(torch.zeros(1, 4, 5, 6), torch.ones(1, 4, 5, 6)).shape == (3, 5, 4)  # axial
     shown = strip([[torch.zeros(1, 8, 8), torch.zeros(3, 8, 8)]], ["a", "b"], ["somebody"])
     assert shown.ndim == 3
 
@@ -162,3 +170,32 @@ def test_an_earlier_request_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "images" / "mine.png").write_bytes(b"x")
     write(["ad"])
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"person_000_ad.png", "mine.png"}
+
+
+def test_volumes_are_changed_like_slices(tmp_path):
+    folder = simulated_cohort(tmp_path / "cohorts", subjects=6, spacing=8.0, progress=False)
+    cohort = Cohort(folder, COVARIATES)
+    split_file = tmp_path / "splits.json"
+    cohort.split({"train": 0.5, "validation": 0.17, "test": 0.33}, file=split_file)
+    dataset = functools.partial(VolumeDataset, covariates=COVARIATES, spacing_mm=8.0, multiple=8, progress=False)
+    changes = Changes(COVARIATES, sex=["F", "M"], relative={"age": -5})
+    shares = {"train": 0.5, "validation": 0.17, "test": 0.33}
+    people = source_images(
+        dataset, COVARIATES, n=2, cohort=cohort, fractions=shares, splits_file=split_file, weights=""
+    )
+    whole = dataset(data=cohort.split(shares, file=split_file)["train"])
+    assert people.images.shape[1:] == whole.images.shape[1:]
+
+    def network(noisy, t, covariates):
+        return noisy * 0.1 + covariates[:, :1, None, None, None] * 1e-3
+
+    task = TranslateImages(
+        changes, network=network, inferer=Translate(RectifiedFlow(), Sampler("euler", steps=2)), people=people,
+        covariates=COVARIATES, output_dir=tmp_path / "out",
+    )  # fmt: skip
+    out = task.run()
+    assert len(out.rows) == 2 * 3
+    image = nibabel.load(tmp_path / "out" / out.rows[1]["nifti"])
+    assert image.shape == tuple(people.images.shape[2:])
+    np.testing.assert_allclose(image.affine, np.asarray(whole.affine), atol=1e-4)
+    assert (tmp_path / "out" / "translation.gif").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from medgen.apps.evaluation.real import training_splits
 from medgen.covariates import Covariates
+from medgen.data.volumes import VolumeDataset
 
 __all__ = ["SourceImages", "held_out_images", "own_image", "source_images", "trained_field_of_view"]
 
@@ -31,6 +33,7 @@ class SourceImages:
         planes: N planes, None for a picture that does not know its own.
         pixel_mm: side of a pixel in mm, None where it is not known.
         simulated: whether these people do not exist.
+        affine: (4, 4) voxel to mm of volumes, which lie on one grid; None for slices.
     """
 
     images: Tensor
@@ -39,6 +42,7 @@ class SourceImages:
     planes: list[str | None]
     pixel_mm: float | None
     simulated: bool
+    affine: Any = None
 
 
 def trained_field_of_view(trained: Mapping[str, Any]) -> float | None:
@@ -94,8 +98,10 @@ def source_images(
         return own_image(dataset, covariates, image, source)
     if source:
         raise ValueError(f"source: found {dict(source)}, but no image; a cohort says what is known of its people")
-    records = cohort.split(dict(fractions or {}) or None, file=training_splits(weights, runs, splits_file))["test"]
-    return held_out_images(dataset, covariates, records, cohort.simulated, n, wanted)
+    splits = cohort.split(dict(fractions or {}) or None, file=training_splits(weights, runs, splits_file))
+    if getattr(dataset, "func", None) is VolumeDataset:  # whose grid is that of all training volumes
+        dataset = functools.partial(dataset, like=dataset(data=splits["train"]))
+    return held_out_images(dataset, covariates, splits["test"], cohort.simulated, n, wanted)
 
 
 def own_image(
@@ -148,5 +154,11 @@ def _taken(data: Any, covariates: Covariates, simulated: bool) -> SourceImages:
     if "plane" in covariates:
         planes = [covariates.decode(row)["plane"] for row in data.covariates]  # type: ignore[misc]
     return SourceImages(
-        data.images.float(), data.covariates, list(data.subjects), planes, data.pixel_mm, bool(simulated)
+        data.images.float(),
+        data.covariates,
+        list(data.subjects),
+        planes,
+        data.pixel_mm,
+        bool(simulated),
+        getattr(data, "affine", None),
     )

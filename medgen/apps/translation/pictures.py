@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medgen.data.images import plane_view
 from medgen.io import image_grid
 
-__all__ = ["DIFFERENCE_LABEL", "SCALE", "difference_map", "strip"]
+__all__ = ["DIFFERENCE_LABEL", "SCALE", "difference_map", "flat", "strip"]
 
 SCALE = 0.5  # the difference, of intensities in [-1, 1], that has the full colour
 DIFFERENCE_LABEL = f"red: brighter, blue: darker (full: {SCALE:g})"
@@ -23,15 +24,14 @@ def difference_map(after: Tensor, before: Tensor, scale: float = SCALE) -> Tenso
     """Colour what changed: white for nothing, red where it became brighter, blue where darker.
 
     Args:
-        after: ``(C, H, W)`` or ``(C, X, Y, Z)`` (the middle slice along Z), its first channel is taken.
+        after: ``(C, H, W)`` or ``(C, X, Y, Z)`` (its middle axial slice), the first channel is taken.
         before: like ``after``.
         scale: difference with the full colour.
 
     Returns:
         ``(3, H, W)`` in [-1, 1].
     """
-    change = ((after - before)[0].float() / scale).clamp(-1, 1)
-    change = change[..., change.shape[-1] // 2] if change.ndim == 3 else change
+    change = (flat(after - before)[0].float() / scale).clamp(-1, 1)
     share = change.abs()[None]
     colour = torch.where(change[None] > 0, _WARM, _COLD)
     return 2 * ((1 - share) * _WHITE + share * colour) - 1
@@ -50,6 +50,14 @@ def strip(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], names: Sequen
 
 
 def _tile(image: Tensor) -> Tensor:
-    flat = image[..., image.shape[-1] // 2] if image.ndim == 4 else image
-    flat = flat if flat.shape[0] == 3 else flat[:1].repeat(3, 1, 1)
-    return flat.float().clamp(-1, 1)
+    shown = flat(image)
+    shown = shown if shown.shape[0] == 3 else shown[:1].repeat(3, 1, 1)
+    return shown.float().clamp(-1, 1)
+
+
+def flat(image: Tensor) -> Tensor:
+    """Return ``(C, H, W)``, of a volume its middle axial slice."""
+    if image.ndim == 3:
+        return image
+    slices = plane_view(image, "axial")
+    return slices[len(slices) // 2]

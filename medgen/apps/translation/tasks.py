@@ -62,9 +62,8 @@ class ImageTask:
         """Return the folder to write to; ``more`` is recorded in every file."""
         settings = {**(self.settings or {}), **more}
         people = self.people
-        return DerivedImages(
-            self.output_dir, people.simulated, self.model, settings, self.png, self.nifti, people.pixel_mm
-        )
+        where = (people.pixel_mm, people.affine)
+        return DerivedImages(self.output_dir, people.simulated, self.model, settings, self.png, self.nifti, *where)
 
     def facts(self, row: Tensor, **more: Any) -> dict[str, Any]:
         """Return an image's covariates and what of them was extrapolated, for its record."""

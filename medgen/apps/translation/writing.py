@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from medgen import __version__
+from medgen.apps.translation.pictures import flat
 from medgen.dicom.slicing import centred_affine
 from medgen.engines.run_directory import private_folder
 from medgen.files import write_rows
@@ -42,6 +43,7 @@ class DerivedImages:
         png: write single PNG files.
         nifti: write NIfTI files.
         pixel_mm: side of a pixel in mm.
+        affine: (4, 4) of volumes on one grid; None puts the middle at the origin.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class DerivedImages:
         png: bool = True,
         nifti: bool = True,
         pixel_mm: float | None = None,
+        affine: Any = None,
     ) -> None:
+        self.affine = affine
         self.simulated, self.model, self.png, self.nifti = simulated, model, png, nifti
         self.folder = Path(output_dir) if simulated else private_folder(output_dir)
         self.pixel_mm = float(pixel_mm or 1.0)
@@ -88,11 +92,13 @@ class DerivedImages:
         row: dict[str, Any] = {"person": person, "kind": kind}
         record = {**self.said, **facts}
         if self.png:
-            shown = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
+            shown = flat(image)
             path = save_png(shown[:1] if shown.shape[0] != 3 else shown, self.folder / "images" / f"{stem}.png", record)
             row["png"] = self._private(path).relative_to(self.folder).as_posix()
         if self.nifti:
-            affine = centred_affine(image.shape[1:], plane or "axial", self.pixel_mm)
+            affine = self.affine
+            if affine is None:
+                affine = centred_affine(image.shape[1:], plane or "axial", self.pixel_mm)
             path = save_nifti(image, self.folder / "nifti" / f"{stem}.nii.gz", affine, record)
             self._private(path.with_name(f"{stem}.json"))
             row["nifti"] = self._private(path).relative_to(self.folder).as_posix()
