@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,21 +179,31 @@ def _is_plain(value: Any) -> bool:
 def use_trained(weights: str | Path) -> None:
     """Let the manifest beside ``weights`` decide what the calling workflow builds: network, process, covariates, size.
 
-    So ``inference.json`` fits a model that was trained with other settings than the bundle's own.
+    So ``inference.json`` fits a model that was trained with other settings than the bundle's own. An overlay says how
+    to train, so on MONAI's command line what comes from one gives way too.
 
     Raises:
         ValueError: when the network, the process or the covariates were overridden by hand.
     """
     workflow = calling_workflow()
     if workflow is not None:
-        adopt_trained(workflow.parser, Path(weights), Path(workflow.config_root_path))
+        by_hand = command_line_keys() if on_command_line() else None
+        adopt_trained(workflow.parser, Path(weights), Path(workflow.config_root_path), by_hand)
 
 
-def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> None:
+def adopt_trained(
+    parser: ConfigParser, weights: Path, config_folder: Path, by_hand: Collection[str] | None = None
+) -> None:
     """Replace the parts of ``parser`` that the manifest beside ``weights`` records otherwise.
 
-    A part that is not the default of any configuration in ``config_folder`` was set by hand: an image size stays as
-    it is then, a network is refused. A manifest is data, like the weights: what would run code is refused.
+    A part that was set by hand stays if it is an image size, and is refused if it is a network. A manifest is data,
+    like the weights: what would run code is refused.
+
+    Args:
+        parser: of the workflow.
+        weights: for example ``models/model.pt``.
+        config_folder: of the bundle.
+        by_hand: the parts that were set by hand; None = those that are not the default of any of its configurations.
     """
     from monai.bundle import ConfigParser as Parser
 
@@ -203,7 +213,8 @@ def adopt_trained(parser: ConfigParser, weights: Path, config_folder: Path) -> N
     for key in (*_MODEL, *_GEOMETRY):
         if key not in parser or key not in trained or parser[key] == trained[key]:
             continue
-        if parser[key] is None or any(config.get(key, ...) == parser[key] for config in defaults):
+        default = parser[key] is None or any(config.get(key, ...) == parser[key] for config in defaults)
+        if default or (by_hand is not None and key not in by_hand):
             if code := runnable_parts(trained[key], trusted=targets(defaults)):
                 text = f"{key}: the manifest beside {weights} would run {', '.join(code)}, expected medgen's own parts"
                 raise ValueError(f"{text}; if you trust it, pass {key} by hand")

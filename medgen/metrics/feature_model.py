@@ -37,7 +37,7 @@ class FeatureModel(abc.ABC):
     Args:
         epochs: passes over the training images at most.
         patience: passes without a better validation loss before training stops.
-        batch_size: images a step.
+        batch_size: images a step, at most.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         auxiliary_weight: weight of the other covariates' loss.
@@ -120,6 +120,7 @@ class FeatureModel(abc.ABC):
         Raises:
             ValueError: when a subject is in both splits, a split lacks a class or has one value, or lengths differ.
         """
+        volumes = images.ndim == 5
         images, validation_images = views(images), views(validation_images)
         truth = self._targets(labels, len(images), subjects, "training")
         check = self._targets(validation_labels, len(validation_images), validation_subjects, "validation")
@@ -132,7 +133,11 @@ class FeatureModel(abc.ABC):
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed_from(self.name, self.seed))
             network = ResidualCNN(self._shape[0], 1 + along.shape[1], max(self._shape[1:])).to(self.device)
-            self._train(network, images, truth, along, weights, (validation_images, check, list(validation_subjects)))
+            # one volume a person is too few for large batches: 16 steps an epoch at least, of 8 or more
+            size = min(self.batch_size, max(8, len(images) // 16)) if volumes else self.batch_size
+            self._train(
+                network, size, images, truth, along, weights, (validation_images, check, list(validation_subjects))
+            )
         self._centre, self._scale = torch.zeros(1), torch.ones(1)
         raw = torch.from_numpy(self.features(images))
         spread = raw.std(0)
@@ -142,6 +147,7 @@ class FeatureModel(abc.ABC):
     def _train(
         self,
         network: ResidualCNN,
+        batch_size: int,
         images: Tensor,
         truth: Tensor,
         along: Tensor,
@@ -151,7 +157,7 @@ class FeatureModel(abc.ABC):
         images, truth = images.to(self.device, torch.float32), truth.to(self.device)
         along, weights = along.to(self.device), weights.to(self.device)
         optimizer = torch.optim.AdamW(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        per_epoch = math.ceil(len(images) / self.batch_size)
+        per_epoch = math.ceil(len(images) / batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.epochs * per_epoch)
         best, waited, self.history = math.inf, 0, []
         kept: dict[str, Tensor] = {}
@@ -160,7 +166,7 @@ class FeatureModel(abc.ABC):
             random = generator(self.name, self.seed, epoch)
             order = torch.randperm(len(images), generator=random)
             total = 0.0
-            for index in order.split(self.batch_size):
+            for index in order.split(batch_size):
                 batch = augment_batch(images[index], random)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                     prediction = network(batch)
