@@ -82,10 +82,11 @@ def test_an_image_condition_is_seen():
     assert not torch.allclose(model(noisy, 1.0), model(noisy, 1.0, image=torch.ones(2, 2, 16, 16)))
 
 
-def test_checkpointing_changes_memory_not_numbers():
-    plain, saving = network(), network(activation_checkpointing=True)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_checkpointing_changes_memory_not_numbers(dims):
+    plain, saving = network(dims), network(dims, activation_checkpointing=True)
     assert plain.state_dict().keys() == saving.state_dict().keys()
-    noisy, values = torch.randn(2, 1, 16, 16), torch.tensor([[1.0, NAN], [0.0, 64.2]])
+    noisy, values = torch.randn(2, 1, *[16, 16, 8][:dims]), torch.tensor([[1.0, NAN], [0.0, 64.2]])
     for model in (plain, saving):
         model.train()(noisy, 5.0, values).square().mean().backward()
     for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
