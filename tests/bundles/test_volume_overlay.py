@@ -32,7 +32,7 @@ def test_volumes_are_learned_and_generated_in_place(copied, tiny, tmp_path):
     assert set(config["unobserved"]) >= {"slice"}
 
     out = tmp_path / "out"
-    run(copied, "inference.json", n=1, steps=1, age=70, ckpt_dir=places["ckpt_dir"], output_dir=str(out))
+    run(copied, "inference.json", n=1, steps=1, diagnosis="AD", ckpt_dir=places["ckpt_dir"], output_dir=str(out))
     with open(out / "manifest.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     nifti = nibabel.load(out / row["nifti"])
