@@ -17,7 +17,7 @@ from medgen.apps.translation.repair import box_mask, read_mask
 from medgen.apps.translation.tasks import TranslateImages
 from medgen.apps.translation.writing import DerivedImages
 from medgen.covariates import Covariates
-from medgen.data import Cohort, simulated_cohort
+from medgen.data import Cohort
 from medgen.data.volumes import VolumeDataset
 from medgen.inferers import Translate
 from medgen.metrics.image_error import mean_absolute_error, psnr
@@ -173,8 +173,17 @@ def test_an_earlier_request_is_removed_and_nothing_else(tmp_path):
 
 
 def test_volumes_are_changed_like_slices(tmp_path):
-    folder = simulated_cohort(tmp_path / "cohorts", subjects=6, spacing=8.0, progress=False)
+    folder = tmp_path / "cohort"
+    for i in range(6):
+        (folder / f"sub-{i}" / "anat").mkdir(parents=True)
+        volume = np.zeros((20, 24, 20), np.float32)
+        volume[3:17, 4 : 18 + i % 2, 3:15] = np.random.default_rng(i).uniform(0.5, 1, (14, 14 + i % 2, 12))
+        image = nibabel.Nifti1Image(volume, np.diag([8.0, 8.0, 8.0, 1.0]))
+        nibabel.save(image, folder / f"sub-{i}" / "anat" / f"sub-{i}_T1w.nii.gz")
+    people = "".join(f"sub-{i}\t{60 + i}\t{'FM'[i % 2]}\n" for i in range(6))
+    (folder / "participants.tsv").write_text("participant_id\tage\tsex\n" + people)
     cohort = Cohort(folder, COVARIATES)
+    cohort.simulated = True
     split_file = tmp_path / "splits.json"
     cohort.split({"train": 0.5, "validation": 0.17, "test": 0.33}, file=split_file)
     dataset = functools.partial(VolumeDataset, covariates=COVARIATES, spacing_mm=8.0, multiple=8, progress=False)
