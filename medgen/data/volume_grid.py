@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +37,22 @@ class VolumeGrid:
     spacing_mm: float
     origin_mm: tuple[float, float, float]
     space: str = "world"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> VolumeGrid:
+        """Return the grid that :attr:`medgen.data.VolumeDataset.settings` keep, from the manifest beside weights.
+
+        Raises:
+            ValueError: when they are not of volumes.
+        """
+        size, affine = settings.get("image_size"), np.asarray(settings.get("affine"), dtype=np.float64)
+        if affine.shape != (4, 4) or not isinstance(size, Sequence) or len(size) != 3:
+            raise ValueError(
+                f"image_size and affine: found {size!r} and {settings.get('affine')!r}, expected a volume's"
+            )
+        x, y, z = (int(side) for side in size)
+        a, b, c = (float(value) for value in affine[:3, 3])
+        return cls((x, y, z), float(affine[0, 0]), (a, b, c), str(settings.get("space", "world")))
 
     @property
     def affine(self) -> Array:

@@ -41,7 +41,8 @@ class VolumeDataset(ImagesInMemory):
         multiple: what every side is padded to a multiple of, in voxels.
         space: "world" or "object"; None decides.
         field_of_view: sides in mm, one or three; None takes those of the objects in ``data``.
-        like: a data set, that of the training split, whose grid is taken; in place of the four arguments before.
+        like: a data set, that of the training split, whose grid is taken, or the grid itself; in place of the four
+            arguments before.
         channels: expected number, None for what the files give.
         intensity: "percentile" (see :func:`medgen.data.images.normalise`) or "none" when ``transform`` sees to it.
         workers: threads that read, None for one per processor, at most 8.
@@ -69,7 +70,7 @@ class VolumeDataset(ImagesInMemory):
         multiple: int = 8,
         space: str | None = None,
         field_of_view: float | Sequence[float] | None = None,
-        like: VolumeDataset | None = None,
+        like: VolumeDataset | VolumeGrid | None = None,
         channels: int | None = None,
         intensity: str = "percentile",
         workers: int | None = None,
@@ -80,13 +81,14 @@ class VolumeDataset(ImagesInMemory):
             raise CohortError(
                 f"{first_file(data[0])}: is a picture; whole volumes need a cohort of NIfTI files or DICOM series"
             )
-        if like is not None and not isinstance(getattr(like, "grid", None), VolumeGrid):
+        taken = getattr(like, "grid", like)
+        if like is not None and not isinstance(taken, VolumeGrid):
             raise ValueError(f"like: expected a VolumeDataset, found {type(like).__name__}")
         # the grid must be known before volumes are kept, so training scans are read twice: at full size all of them
         # together may not fit into memory
         self.grid: VolumeGrid = (
-            like.grid
-            if like is not None
+            taken
+            if isinstance(taken, VolumeGrid)
             else common_grid(
                 self.load_all(data, self._box, "measuring volumes"), spacing_mm, multiple, space, field_of_view
             )

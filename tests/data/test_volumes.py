@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from scipy import ndimage
 from medgen.covariates import Covariates
 from medgen.data import BatchAugmentation, BatchLoader, Cohort, CohortError, SliceDataset, VolumeDataset
 from medgen.data.images import middle_planes, plane_view
+from medgen.data.volume_grid import VolumeGrid
 
 LANDMARK = np.array([10.0, -14.0, 12.0])  # mm
 
@@ -111,6 +113,11 @@ def test_all_splits_share_the_training_grid(small_cohort: Path, covariates: Cova
     assert np.allclose(train.settings["affine"], train.affine)
     assert train.unobserved == ["slice"]
     assert train.observed["diagnosis"] == ["NC", "AD"]
+    kept = VolumeGrid.from_settings(json.loads(json.dumps(train.settings)))  # as the manifest beside weights has it
+    assert kept == train.grid
+    assert VolumeDataset(records[:1], covariates=covariates, like=kept, progress=False).grid == train.grid
+    with pytest.raises(ValueError, match="found 64 and None, expected a volume's"):
+        VolumeGrid.from_settings({"image_size": 64})
     with pytest.raises(ValueError, match="like: expected a VolumeDataset, found str"):
         VolumeDataset(records, like="train", progress=False)
 

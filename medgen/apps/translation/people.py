@@ -15,7 +15,9 @@ from torch import Tensor
 
 from medgen.apps.evaluation.real import training_splits
 from medgen.covariates import Covariates
+from medgen.data.volume_grid import VolumeGrid
 from medgen.data.volumes import VolumeDataset
+from medgen.handlers.manifest import read_manifest
 
 __all__ = ["SourceImages", "held_out_images", "own_image", "source_images", "trained_field_of_view"]
 
@@ -94,12 +96,16 @@ def source_images(
         FileNotFoundError: when there is no such image or split file.
         ValueError: when nobody is eligible.
     """
+    volumes = getattr(dataset, "func", None) is VolumeDataset
     if image is not None:
+        if volumes:  # which must lie on the training grid
+            grid = VolumeGrid.from_settings(read_manifest(weights, check=False).get("config") or {})
+            dataset = functools.partial(dataset, like=grid)
         return own_image(dataset, covariates, image, source)
     if source:
         raise ValueError(f"source: found {dict(source)}, but no image; a cohort says what is known of its people")
     splits = cohort.split(dict(fractions or {}) or None, file=training_splits(weights, runs, splits_file))
-    if getattr(dataset, "func", None) is VolumeDataset:  # whose grid is that of all training volumes
+    if volumes:  # whose grid is that of all training volumes
         dataset = functools.partial(dataset, like=dataset(data=splits["train"]))
     return held_out_images(dataset, covariates, splits["test"], cohort.simulated, n, wanted)
 
