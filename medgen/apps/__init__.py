@@ -13,6 +13,8 @@ _HOMES = {
     "Preprocess": "preprocess",
     "source_images": "translation",
     "trained_field_of_view": "translation",
+    "Recipe": "utility",
+    "Utility": "utility",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605

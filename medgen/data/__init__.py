@@ -7,6 +7,7 @@ from typing import Any
 from medgen.data.augmentation import BatchAugmentation
 from medgen.data.cohort import Cohort
 from medgen.data.latents import LatentDataset
+from medgen.data.image_sets import Cifar10, PictureDataset
 from medgen.data.loader import BatchLoader
 from medgen.data.opening import open_cohort
 from medgen.data.requests import GenerationRequests, image_seeds
@@ -20,10 +21,12 @@ from medgen.data.volumes import VolumeDataset
 __all__ = [
     "BatchAugmentation",
     "BatchLoader",
+    "Cifar10",
     "Cohort",
     "CohortError",
     "GenerationRequests",
     "LatentDataset",
+    "PictureDataset",
     "ScanRule",
     "SliceDataset",
     "VolumeDataset",

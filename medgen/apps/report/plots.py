@@ -19,6 +19,7 @@ from medgen.apps.report.words import sized
 __all__ = [
     "Panel",
     "band_plot",
+    "difference_plot",
     "guidance_plot",
     "scatter_plot",
     "score_plot",
@@ -191,6 +192,24 @@ def score_plot(scores: Mapping[str, Any], labels: tuple[str, str]) -> bytes:
         axis.set_xlabel(f"classifier: log odds of {labels[1]}")
         axis.set_yticks([])
         axis.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def difference_plot(
+    groups: Sequence[str], series: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]], ylabel: str
+) -> bytes:
+    """Differences with their intervals: groups along the axis, within each a point for every series (colour, figures)."""
+    figure, (axis,) = _figure(1, (7.2, 3.4))
+    axis.axhline(0, color=INK, linewidth=1)
+    places = np.arange(len(groups), dtype=float)
+    for shift, (name, (colour, found)) in zip(np.linspace(-0.24, 0.24, len(series)), series.items(), strict=True):
+        value, low, high = (np.array([_or_nan(one[end]) for one in found]) for end in ("value", "low", "high"))
+        errors = np.nan_to_num(np.stack([value - low, high - value]).clip(min=0))
+        axis.errorbar(places + shift, value, errors, fmt="o", color=colour, capsize=3, markersize=6, label=name)
+    axis.set_xticks(places, list(groups))
+    axis.set_xlim(-0.5, len(groups) - 0.5)
+    axis.set_ylabel(ylabel)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     return _png(figure)
 
 

@@ -1,0 +1,322 @@
+"""The experiment: sizes, generators, arms, runs, figures."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medgen import __version__
+from medgen.apps.evaluation.cache import StageCache
+from medgen.apps.evaluation.provenance import cohort_notices
+from medgen.apps.evaluation.real import draw_profiles
+from medgen.apps.utility.classifier import ClassifierSettings, fit_and_score
+from medgen.apps.utility.figures import FIGURES, LEVEL, POWER, ArmFigures
+from medgen.apps.utility.labelled import (
+    LabelledImages,
+    chosen_label,
+    labelled,
+    labelled_rows,
+    nested_subjects,
+    people_of,
+    refuse_leaks,
+)
+from medgen.apps.utility.recipe import Recipe, Trained
+from medgen.apps.utility.synthetic import generate, save_set
+from medgen.covariates import Covariates
+from medgen.data.splits import write_splits
+from medgen.files import key_of, write_json, write_text
+from medgen.metrics import check_same_scale
+from medgen.progress import progress_bar
+from medgen.randomness import seed_from
+
+__all__ = ["ARMS", "Utility"]
+
+logger = logging.getLogger("medgen.utility")
+
+SCHEMA = "medgen.utility/1"
+ARMS = ("real", "real_augmented", "synthetic", "real_synthetic", "real_repeated")
+COMPARED = (*((arm, "real") for arm in ARMS[1:]), ("real_synthetic", "real_repeated"))
+
+
+class Utility:
+    """Asks whether synthetic images help a classifier that is tested on real ones.
+
+    At each size (a share of the training subjects) a generator is trained on these subjects alone, and the classifier
+    on five sets: ``real``; ``real_augmented``, the same with classic augmentation; ``synthetic``; ``real_synthetic``,
+    both together; and ``real_repeated``, the control, as many images as ``real_synthetic`` with real ones in place of
+    the synthetic. All have the same network, start, number of steps and batch size for each seed, and are judged on
+    the same test subjects, whom neither generator nor classifier has seen. Validation subjects, others again, choose
+    among the weights of both, and nobody trains on them.
+
+    Finished parts are kept under ``output_dir/private``; what was interrupted goes on, what failed is recorded and is
+    tried again by the next call.
+
+    Args:
+        recipe: trains the generators.
+        cohort: the cohort, for its terms and notices.
+        covariates: their declaration.
+        train: the whole training split, in memory.
+        validation: validation split.
+        test: test split.
+        output_dir: where ``utility.html``, ``utility.json`` and ``synthetic/`` go.
+        label: the categorical covariate that is classified; None takes the first one declared.
+        labels: two or more of its labels; None takes all.
+        sizes: shares of the training subjects, in (0, 1].
+        seeds: classifier runs of each arm.
+        ratio: synthetic images for each real one.
+        classifier: its settings.
+        augmentation: classic augmentation, a :class:`medgen.data.BatchAugmentation`.
+        primary: the figure that decides: "accuracy", "auc", "cross_entropy" or "brier".
+        replicates: of the bootstrap.
+        seed: of everything.
+        device: where classifiers train.
+        name: of the model, in the report.
+
+    Raises:
+        medgen.data.CohortError: when a subject is in two splits.
+        ValueError: when the cohort is split by scan, an argument is out of range, or a split lacks a label.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        cohort: Any,
+        covariates: Covariates,
+        train: Any,
+        validation: Any,
+        test: Any,
+        output_dir: str | os.PathLike[str],
+        label: str | None = None,
+        labels: Sequence[str] | None = None,
+        sizes: Sequence[float] = (1.0, 0.5, 0.25),
+        seeds: int = 5,
+        ratio: float = 1.0,
+        classifier: ClassifierSettings | Mapping[str, Any] | None = None,
+        augmentation: Any = None,
+        primary: str = "auc",
+        replicates: int = 2000,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        name: str = "",
+    ) -> None:
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
+            raise ValueError(f"seeds: expected an integer of at least 2, found {seeds!r}")
+        if not ratio > 0:
+            raise ValueError(f"ratio: expected a positive number, found {ratio!r}")
+        if primary not in FIGURES:
+            raise ValueError(f"primary: expected one of {list(FIGURES)}, found {primary!r}")
+        refuse_leaks(
+            {"train": train, "validation": validation, "test": test}, getattr(cohort, "split_unit", "subject")
+        )
+        self.recipe, self.cohort, self.covariates = recipe, cohort, covariates
+        self.datasets = {"train": train, "validation": validation, "test": test}
+        self.label, self.labels = chosen_label(covariates, label, labels)
+        self.real = {split: labelled(data, covariates, self.label, self.labels) for split, data in self.datasets.items()}
+        for split, least in (("train", 2), ("validation", 1), ("test", 2)):
+            found = self.real[split].counts(self.labels)["by_label"]
+            if min(found.values()) < least:
+                raise ValueError(f"{split}: {self.label} has {found} subjects, expected {least} or more of each label")
+        self.people = nested_subjects(self.real["train"], sizes, seed)
+        settings = dict(classifier) if isinstance(classifier, Mapping) else classifier
+        self.classifier = ClassifierSettings(**settings) if isinstance(settings, dict) else settings or ClassifierSettings()
+        self.output_dir, self.ratio, self.primary, self.name = Path(output_dir), float(ratio), primary, name
+        self.seeds, self.replicates, self.seed, self.device = seeds, replicates, seed, device
+        self.augmentation = augmentation
+        self.cache = StageCache(self.output_dir / "private")
+        members = {split: sorted({str(s) for s in data.subjects}) for split, data in self.datasets.items()}
+        parts = {f"{share:g}": sorted(subjects) for share, subjects in self.people.items()}
+        write_splits(self.cache.folder / "splits.json", members, "subject", seed=seed, sizes=parts)
+        self.failures: list[dict[str, Any]] = []
+        self.shown: dict[str, Tensor] = {}  # generated images of the largest size, label by label
+
+    def run(self) -> dict[str, Any]:
+        """Run the experiment and write ``utility.json`` and ``utility.html``.
+
+        Returns:
+            The content of ``utility.json``.
+
+        Raises:
+            RuntimeError: when no size could be finished; what failed is in ``utility.json``.
+        """
+        from medgen.apps.report.utility import utility_report
+
+        rows = [row for share in self.people if (row := self._size(share)) is not None]
+        metrics = self._provenance() | {"sizes": rows, "failures": self.failures}
+        write_json(self.output_dir / "utility.json", metrics)
+        if not rows:
+            raise RuntimeError(f"no size could be finished; see the failures in {self.output_dir / 'utility.json'}")
+        path = write_text(self.output_dir / "utility.html", utility_report(metrics, self.shown))
+        logger.info("report: %s", path)
+        return metrics
+
+    def _size(self, share: float) -> dict[str, Any] | None:
+        """Generator, synthetic set, runs and figures of one size; None where they cannot be had."""
+        subjects = self.people[share]
+        # people without one of the labels are no part of a size, nor are their images
+        part = people_of(self.datasets["train"], subjects)
+        real = labelled(part, self.covariates, self.label, self.labels)
+        size = f"{len(subjects)} subjects"
+        logger.info("%s (%g of the training split): generator", size, share)
+        try:
+            trained = self._generator(part)
+            set_seed = seed_from("utility set", self.seed, f"{share:g}")
+            synthetic, rows = self._synthetic(trained, part, real, set_seed)
+            notices = check_same_scale(synthetic.images.numpy(), real.images.float().numpy(), ("synthetic", "real"))
+        except (RuntimeError, ValueError) as error:
+            self._failed(error, size=size, stage="generator")
+            return None
+        folder = self.output_dir / "synthetic" / f"{len(subjects)}_subjects"
+        affine = getattr(part, "affine", None)
+        save_set(folder, synthetic.images, rows, self.covariates, self.label, trained, set_seed, affine)
+        if not self.shown:
+            self.shown = {
+                label: synthetic.images[synthetic.target == place][:16] for place, label in enumerate(self.labels)
+            }
+        runs = self._runs(self._arms(real, synthetic), size)
+        if runs is None:
+            return None
+        cases = self.real["test"].cases()[0]
+        figures = ArmFigures(
+            {arm: np.stack([run["probabilities"] for run in found]) for arm, found in runs.items()},
+            cases, self.replicates, self.seed,
+        )  # fmt: skip
+        return {
+            "share": share,
+            "real": real.counts(self.labels),
+            "synthetic": {"images": len(synthetic), "folder": folder.relative_to(self.output_dir).as_posix()},
+            "generator": {"sha256": trained.sha256, **trained.facts, "sampler": trained.sampler.to_dict()},
+            "notices": notices,
+            "arms": {
+                arm: figures.arm(arm)
+                | {
+                    "by_seed": figures.by_seed[arm],
+                    "steps": sorted({int(run["steps"]) for run in found}),
+                    "chosen": [int(run["chosen"]) for run in found],
+                    "validation": [round(float(run["validation"].min()), 6) for run in found],
+                }
+                for arm, found in runs.items()
+            },
+            "differences": [
+                {"arm": arm, "against": against, **figures.difference(arm, against)} for arm, against in COMPARED
+            ],
+        }
+
+    def _generator(self, part: Any) -> Trained:
+        """Train on these people alone, in a folder named by all that decides the weights."""
+        validation = self.datasets["validation"]
+        digests = [LabelledImages(d.images, _codes(d.covariates), list(d.subjects)).digest() for d in (part, validation)]
+        run_dir = self.cache.folder / f"generator-{self.recipe.key(*digests)}"
+        run_dir.mkdir(exist_ok=True)
+        forbidden = {str(subject) for subject in self.datasets["test"].subjects}
+        return self.recipe.train(part, validation, self.cohort, run_dir, forbidden)
+
+    def _synthetic(
+        self, trained: Trained, part: Any, real: LabelledImages, seed: int
+    ) -> tuple[LabelledImages, Tensor]:
+        """Images with the covariates of real ones of this size, so that labels are as frequent; and these covariates."""
+        rows = labelled_rows(part, self.covariates, self.label, self.labels)
+        asked = draw_profiles(real.subjects, self._count(real), seed_from("utility profiles", self.seed))
+        covariates = part.covariates[torch.from_numpy(rows[asked])]
+        shape = tuple(part.images.shape[1:])
+        images = generate(trained, covariates, shape, self.cache, seed).clamp(-1, 1)
+        names = [f"synthetic {i}" for i in range(len(asked))]
+        return LabelledImages(images, real.target[torch.from_numpy(asked)], names), covariates
+
+    def _count(self, real: LabelledImages) -> int:
+        """How many synthetic images there are beside some real ones."""
+        return max(2, round(self.ratio * len(real)))
+
+    def _arms(self, real: LabelledImages, synthetic: LabelledImages) -> dict[str, tuple[LabelledImages, Any]]:
+        """What each arm trains on, and how it is augmented."""
+        again = draw_profiles(real.subjects, len(synthetic), seed_from("utility repeats", self.seed))
+        return {
+            "real": (real, None),
+            "real_augmented": (real, self.augmentation),
+            "synthetic": (synthetic, None),
+            "real_synthetic": (real + synthetic, None),
+            "real_repeated": (real + real.take(again), None),
+        }
+
+    def _runs(
+        self, arms: Mapping[str, tuple[LabelledImages, Any]], size: str
+    ) -> dict[str, list[dict[str, NDArray[Any]]]] | None:
+        """The runs of every arm; a seed that failed in one arm is left out of all, so that arms stay paired."""
+        sets = {name: pool.digest() for name, (pool, _) in arms.items()}
+        held = [self.real[split].digest() for split in ("validation", "test")]
+        found: dict[str, dict[int, dict[str, NDArray[Any]]]] = {arm: {} for arm in arms}
+        todo = [(number, arm) for number in range(self.seeds) for arm in arms]
+        for number, arm in progress_bar(todo, desc=f"classifiers, {size}", unit=" runs"):
+            pool, augment = arms[arm]
+            seed = seed_from("utility run", self.seed, number)
+            about = {k: v for k, v in vars(augment).items() if k[0] != "_"} if augment is not None else None
+            key = key_of(__version__, sets[arm], held, self.classifier.to_dict(), about, seed, self.labels)
+
+            def make(pool: LabelledImages = pool, augment: Any = augment, seed: int = seed) -> dict[str, NDArray[Any]]:
+                sets = (pool, self.real["validation"], self.real["test"])
+                return fit_and_score(*sets, len(self.labels), self.classifier, seed, augment, self.device)
+
+            try:
+                found[arm][number] = self.cache.arrays("classifier", key, make)
+            except RuntimeError as error:
+                self._failed(error, size=size, stage="classifier", arm=arm, seed=number)
+        whole = [number for number in range(self.seeds) if all(number in runs for runs in found.values())]
+        if len(whole) < 2:
+            self._failed(RuntimeError(f"{len(whole)} seed(s) finished in all arms"), size=size, stage="figures")
+            return None
+        return {arm: [runs[number] for number in whole] for arm, runs in found.items()}
+
+    def _failed(self, error: Exception, **where: Any) -> None:
+        logger.error("failed: %s", where, exc_info=error)
+        self.failures.append({**where, "error": f"{type(error).__name__}: {error}"})
+
+    def _provenance(self) -> dict[str, Any]:
+        """What stands above the figures; no path, name or identifier."""
+        augment = self.augmentation
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "simulated": bool(getattr(self.cohort, "simulated", False)),
+            "notices": cohort_notices(self.cohort),
+            "data": {
+                "fingerprint": self.cohort.fingerprint(),
+                "terms": getattr(self.cohort, "data_terms", "not stated"),
+                "splits": {split: images.counts(self.labels) for split, images in self.real.items()},
+                "image_shape": list(self.real["test"].images.shape[1:]),
+            },
+            "settings": {
+                "label": self.label,
+                "labels": self.labels,
+                "arms": list(ARMS),
+                "seeds": self.seeds,
+                "ratio": self.ratio,
+                "primary": self.primary,
+                "replicates": self.replicates,
+                "level": LEVEL,
+                "power": POWER,
+                "seed": self.seed,
+                "classifier": self.classifier.to_dict(),
+                "augmentation": None if augment is None else {k: v for k, v in vars(augment).items() if k[0] != "_"},
+            },
+            "software": {
+                "medgen": __version__,
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def _codes(covariates: Tensor) -> Tensor:
+    """Covariates for a digest, whole numbers of a thousandth; unknown ones are the least there is."""
+    return (torch.nan_to_num(covariates.double(), nan=-1e9) * 1000).round().long()
