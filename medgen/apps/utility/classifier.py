@@ -42,7 +42,7 @@ class ClassifierSettings:
     iterations: int = 400
     batch_size: int = 32
     checks: int = 20
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     widths: Sequence[int] = (16, 32, 64, 64)
 
@@ -81,7 +81,7 @@ def make_network(shape: Sequence[int], classes: int, widths: Sequence[int]) -> n
         conv1_t_stride=max(1, round(max(shape[1:]) / 32)),
         no_max_pool=True,
         num_classes=classes,
-        norm=("group", {"num_groups": 8}),
+        norm=("group", {"num_groups": 4}),
     )
 
 
