@@ -22,7 +22,7 @@ def draw_stripes(upright, random, noise=0.35):
     return np.clip(image.T if upright else image, -1, 1)[None]
 
 
-def bars(split, count, seed, noise=0.35):
+def pictures(split, count, seed, noise=0.35):
     """A data set of ``count`` subjects with a picture each, the classes in turn."""
     random = np.random.default_rng(seed)
     images = np.stack([draw_stripes(i % 2, random, noise) for i in range(count)])
@@ -69,11 +69,11 @@ def cohort(**more):
     return SimpleNamespace(fingerprint=lambda: "0123456789abcdef", **(said | more))
 
 
-def utility(folder, recipe=None, people=(12, 20, 80), noise=0.35, **arguments):
+def utility(folder, recipe=None, people=(6, 16, 60), noise=0.4, **arguments):
     """An experiment small enough for a test."""
-    sets = [bars(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))]
-    settings = {"sizes": [1.0], "seeds": 2, "ratio": 20.0, "replicates": 200}
-    settings["classifier"] = ClassifierSettings(iterations=50, checks=5, batch_size=16, widths=(8, 8, 8, 8), learning_rate=1e-2)
+    sets = [pictures(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))]
+    settings = {"sizes": [1.0], "seeds": 2, "ratio": 30.0, "replicates": 200}
+    settings["classifier"] = ClassifierSettings(iterations=60, checks=4, batch_size=16, widths=(8, 8, 8, 8), learning_rate=1e-2)
     return Utility(
-        recipe or PlantedRecipe(noise=noise), cohort(), COVARIATES, *sets, folder, name="bars", **(settings | arguments)
+        recipe or PlantedRecipe(noise=noise), cohort(), COVARIATES, *sets, folder, name="stripes", **(settings | arguments)
     )

@@ -1,0 +1,102 @@
+"""Figures of arms: closed forms, an independent implementation, and the size of what could be found."""
+
+import numpy as np
+import pytest
+
+from medgen.apps.report.utility import utility_words
+from medgen.apps.utility.figures import ArmFigures, detectable_factor, figures_of_runs, verdict
+
+CASES = [(f"s{i}", i % 2) for i in range(200)]
+TRUTH = np.array([label for _, label in CASES])
+
+
+def said(random, right):
+    """Probabilities (1, 200, 2) that are right where ``right`` is."""
+    sure = random.uniform(0.6, 0.9, 200)
+    of_one = np.where((TRUTH == 1) == right, sure, 1 - sure)
+    return np.stack([1 - of_one, of_one], axis=1)[None]
+
+
+def test_figures_of_a_few_cases_by_hand():
+    probabilities = np.array([[[0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]])
+    figures = figures_of_runs(probabilities, np.array([0, 1, 1]), np.array([[1.0, 1, 1], [1, 1, 0], [0, 1, 2]]))
+    assert figures["accuracy"][0].tolist() == pytest.approx([2 / 3, 1, 1 / 3])
+    assert figures["auc"][0, :2].tolist() == [1, 1] and np.isnan(figures["auc"][0, 2])
+    surprise = -np.log([0.8, 0.6, 0.3])
+    assert figures["cross_entropy"][0].tolist() == pytest.approx(
+        [surprise.mean(), surprise[:2].mean(), (surprise[1] + 2 * surprise[2]) / 3]
+    )
+    assert figures["brier"][0, 0] == pytest.approx((0.08 + 0.32 + 0.98) / 3)
+
+
+def test_figures_of_three_labels_agree_with_scikit_learn():
+    from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 60)
+    probabilities = random.dirichlet(np.ones(3), 60)
+    figures = figures_of_runs(probabilities[None], truth, np.ones((1, 60)))
+    assert figures["accuracy"][0, 0] == pytest.approx(accuracy_score(truth, probabilities.argmax(1)))
+    assert figures["auc"][0, 0] == pytest.approx(roc_auc_score(truth, probabilities, multi_class="ovr"))
+    assert figures["cross_entropy"][0, 0] == pytest.approx(log_loss(truth, probabilities))
+
+
+def test_arms_that_say_the_same_differ_by_nothing_at_all():
+    random = np.random.default_rng(0)
+    one = np.concatenate([said(random, random.random(200) < 0.7) for _ in range(3)])
+    found = ArmFigures({"a": one, "b": one.copy()}, CASES, replicates=200).difference("a", "b")
+    assert all(figure["value"] == figure["error"] == 0 for figure in found.values())
+    assert {figure["verdict"] for figure in found.values()} == {"no difference seen"}
+
+
+def test_the_error_of_a_paired_difference_is_that_of_the_cases_which_differ():
+    random = np.random.default_rng(1)
+    right = random.random(200) < 0.7
+    better = right | (random.random(200) < 0.2)
+    arms = {"a": np.repeat(said(random, better), 3, 0), "b": np.repeat(said(random, right), 3, 0)}
+    found = ArmFigures(arms, CASES, replicates=4000).difference("a", "b")["accuracy"]
+    gain = better.astype(float) - right
+    # subjects are drawn within labels: the error is that of the two labels' means
+    expected = np.sqrt(sum((0.5**2) * gain[TRUTH == k].var() / 100 for k in (0, 1)))
+    assert found["value"] == pytest.approx(gain.mean())
+    assert found["error"] == pytest.approx(expected, rel=0.05)
+    assert found["detectable"] == pytest.approx(2.8016 * found["error"], rel=1e-3)
+    assert found["verdict"] == "helps"
+
+
+def test_what_is_called_detectable_is_found_in_eight_of_ten_experiments():
+    random = np.random.default_rng(2)
+    error = 1.0
+    estimates = random.normal(detectable_factor() * error, error, 20_000)
+    assert (np.abs(estimates) > 1.959964 * error).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_seeds_are_resampled_too():
+    random = np.random.default_rng(3)
+    right = random.random(200) < 0.7
+    steady = np.repeat(said(random, right), 4, 0)
+    shaky = np.concatenate([said(random, random.random(200) < share) for share in (0.5, 0.9, 0.6, 0.8)])
+    figures = ArmFigures({"steady": steady, "shaky": shaky}, CASES, replicates=500)
+    widths = {arm: np.ptp([figures.arm(arm)["accuracy"][end] for end in ("low", "high")]) for arm in ("steady", "shaky")}
+    assert widths["shaky"] > 1.5 * widths["steady"]
+    assert len(figures.by_seed["shaky"]["accuracy"]) == 4
+
+
+def test_risk_that_falls_is_a_gain():
+    assert verdict({"low": -0.2, "high": -0.1}, -1) == verdict({"low": 0.1, "high": 0.2}, 1) == "helps"
+    assert verdict({"low": 0.1, "high": 0.2}, -1) == "harms"
+    assert verdict({"low": -0.1, "high": 0.2}, -1) == "no difference seen"
+
+
+def test_one_seed_and_unlike_arms_are_refused():
+    one = said(np.random.default_rng(0), np.ones(200, bool))
+    with pytest.raises(ValueError, match="expected two or more, found 1"):
+        ArmFigures({"a": one, "b": one}, CASES)
+    with pytest.raises(ValueError, match="expected one shape"):
+        ArmFigures({"a": np.repeat(one, 2, 0), "b": np.repeat(one, 3, 0)}, CASES)
+
+
+def test_no_difference_is_said_with_what_could_have_been_seen():
+    words, mark = utility_words({"verdict": "no difference seen", "detectable": 0.1234}, "Synthetic alone")
+    assert words.startswith("Synthetic alone: no difference seen.") and "0.123" in words
+    assert mark == "warn"
