@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +24,7 @@ class ResidualCNN(nn.Module):
         image_size: pixels a side, which sets the stem's stride.
         widths: channels of the stages; the last is the width of the features.
         dropout: probability before the last layer.
+        spatial_dims: 2 for pictures, 3 for volumes.
     """
 
     def __init__(
@@ -32,14 +34,16 @@ class ResidualCNN(nn.Module):
         image_size: int,
         widths: tuple[int, ...] = (24, 48, 64),
         dropout: float = 0.2,
+        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
         stride = max(1, round(image_size / 32))
-        self.stem = nn.Conv2d(in_channels, widths[0], kernel_size=2 * stride + 1, stride=stride, padding=stride)
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.stem = convolution(in_channels, widths[0], kernel_size=2 * stride + 1, stride=stride, padding=stride)
         stages: list[nn.Module] = []
         previous = widths[0]
         for position, width in enumerate(widths):
-            stages.append(ResidualBlock(previous, width, stride=1 if position == 0 else 2))
+            stages.append(ResidualBlock(previous, width, 1 if position == 0 else 2, spatial_dims))
             previous = width
         self.stages = nn.Sequential(*stages)
         self.norm = _norm(previous)
@@ -47,7 +51,7 @@ class ResidualCNN(nn.Module):
         self.head = nn.Linear(previous, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predictions ``(B, outputs)`` for images ``(B, C, H, W)``."""
+        """Predictions ``(B, outputs)`` for images ``(B, C, *spatial)``."""
         return self.head(self.dropout(self._deep(self.stages(self.stem(images)))))
 
     def features(self, images: Tensor) -> Tensor:
@@ -56,11 +60,11 @@ class ResidualCNN(nn.Module):
         The penultimate ones see anatomy and are taught not to see texture; the first stage's see blur, grain, contrast.
         """
         first = self.stages[0](self.stem(images))
-        texture = functional.silu(first)
-        return torch.cat([self._deep(self.stages[1:](first)), texture.mean((2, 3)), texture.std((2, 3))], dim=1)
+        texture = functional.silu(first).flatten(2)
+        return torch.cat([self._deep(self.stages[1:](first)), texture.mean(2), texture.std(2)], dim=1)
 
     def _deep(self, activations: Tensor) -> Tensor:
-        return functional.silu(self.norm(activations)).mean((2, 3))
+        return functional.silu(self.norm(activations)).flatten(2).mean(2)
 
 
 class ResidualBlock(nn.Module):
@@ -70,19 +74,21 @@ class ResidualBlock(nn.Module):
         in_channels: channels in.
         out_channels: channels out.
         stride: of the first convolution.
+        spatial_dims: 2 or 3.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, spatial_dims: int = 2) -> None:
         super().__init__()
+        convolution = Conv[Conv.CONV, spatial_dims]
         self.norm1 = _norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv1 = convolution(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm2 = _norm(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.conv2 = convolution(out_channels, out_channels, 3, 1, 1, bias=False)
         changes = stride != 1 or in_channels != out_channels
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False) if changes else nn.Identity()
+        self.shortcut = convolution(in_channels, out_channels, 1, stride, bias=False) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, out_channels, H / stride, W / stride)``."""
+        """Return ``(B, out_channels, *spatial / stride)``."""
         y = self.conv1(functional.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(functional.silu(self.norm2(y)))
 

@@ -73,7 +73,7 @@ def utility(folder, recipe=None, people=(6, 16, 60), noise=0.4, **arguments):
     """An experiment small enough for a test."""
     sets = [pictures(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))]
     settings = {"sizes": [1.0], "seeds": 2, "ratio": 30.0, "replicates": 200}
-    settings["classifier"] = ClassifierSettings(iterations=60, checks=4, batch_size=16, widths=(8, 8, 8, 8), learning_rate=1e-2)
+    settings["classifier"] = ClassifierSettings(iterations=40, checks=4, batch_size=16, widths=(16, 16), learning_rate=1e-2)
     return Utility(
         recipe or PlantedRecipe(noise=noise), cohort(), COVARIATES, *sets, folder, name="stripes", **(settings | arguments)
     )

@@ -114,18 +114,18 @@ def test_every_arm_has_the_same_start_steps_and_batches(helped, tmp_path, monkey
 
     def start(shape, classes, widths):
         network = make_network(shape, classes, widths)
-        seen.append((float(sum(p.double().sum() for p in network.parameters())), []))
+        seen.append((float(sum(p.detach().double().sum() for p in network.parameters())), []))
         return network
 
     monkeypatch.setattr(classifier, "BatchLoader", Counting)
     monkeypatch.setattr(classifier, "make_network", start)
-    settings = ClassifierSettings(iterations=4, checks=2, batch_size=5, widths=(8, 8, 8, 8))
+    settings = ClassifierSettings(iterations=4, checks=2, batch_size=5, widths=(8, 8))
     utility(tmp_path, people=(6, 4, 6), ratio=1.0, classifier=settings).run()
     assert len(seen) == 10
     assert all(batches == [5] * 4 for _, batches in seen)
     assert len({start for start, _ in seen[:5]}) == len({start for start, _ in seen[5:]}) == 1
     assert seen[0][0] != seen[5][0]
-    assert {tuple(arm["steps"]) for arm in helped[1]["sizes"][0]["arms"].values()} == {(60,)}
+    assert {tuple(arm["steps"]) for arm in helped[1]["sizes"][0]["arms"].values()} == {(40,)}
 
 
 def test_the_control_has_as_many_images_as_real_and_synthetic_and_all_are_real(scored, tmp_path):
@@ -225,9 +225,9 @@ def test_a_killed_experiment_goes_on_with_the_runs_that_are_missing(scored, tmp_
 
     scored.fail = kill
     with pytest.raises(KeyboardInterrupt):
-        utility(tmp_path, people=LARGE, ratio=1.0).run()
+        utility(tmp_path, people=LARGE, ratio=1.0, augmentation=SimpleNamespace(flip=0.5)).run()
     scored.fail = lambda train, seed: False
-    utility(tmp_path, people=LARGE, ratio=1.0).run()
+    utility(tmp_path, people=LARGE, ratio=1.0, augmentation=SimpleNamespace(flip=0.5)).run()
     assert len(scored.made) == 10
 
 
@@ -252,8 +252,9 @@ def test_an_experiment_of_which_nothing_is_left_says_so(scored, tmp_path):
 
 def test_what_is_said_of_a_case_does_not_hang_on_the_others_in_the_batch():
     torch.manual_seed(0)
-    network = make_network((1, 16, 16), 2, (8, 8, 8, 8))
+    network = make_network((1, 16, 16), 2, (8, 8))
     assert not [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert make_network((1, 8, 8, 8), 2, (8, 8))(torch.randn(2, 1, 8, 8, 8)).shape == (2, 2)
     one, many = torch.randn(1, 1, 16, 16), 5 + 3 * torch.randn(7, 1, 16, 16)
     network.eval()
     with torch.no_grad():
@@ -265,7 +266,7 @@ def test_volumes_are_classified_by_the_same_code_and_the_seed_decides():
         LabelledImages(torch.randn(6, 1, 8, 8, 8), torch.arange(6) % 2, [f"{name}{i // 2}" for i in range(6)])
         for name in "abc"
     ]
-    settings = ClassifierSettings(iterations=2, checks=1, batch_size=2, widths=(8, 8, 8, 8))
+    settings = ClassifierSettings(iterations=2, checks=1, batch_size=2, widths=(8, 8))
     first, again = (fit_and_score(*sets, 2, settings, seed=4) for _ in range(2))
     assert first["probabilities"].shape == (6, 2)  # a subject with two labels is two cases
     np.testing.assert_array_equal(first["probabilities"], again["probabilities"])
@@ -275,7 +276,7 @@ def test_volumes_are_classified_by_the_same_code_and_the_seed_decides():
 def test_the_weights_that_are_tested_are_those_of_the_lowest_validation_loss():
     train, check = (pictures(name, 24, seed, 0.3) for seed, name in enumerate("ab"))
     sets = [LabelledImages(d.images, d.covariates[:, 0].long(), d.subjects) for d in (train, check, check)]
-    settings = ClassifierSettings(iterations=12, checks=4, batch_size=8, widths=(8, 8, 8, 8), learning_rate=0.05)
+    settings = ClassifierSettings(iterations=12, checks=4, batch_size=8, widths=(8, 8), learning_rate=0.05)
     result = fit_and_score(*sets, 2, settings, seed=1)
     truth = [label for _, label in sets[1].cases()[0]]
     loss = -np.log(result["probabilities"][np.arange(24), truth].clip(1e-7)).mean()
@@ -286,7 +287,7 @@ def test_the_weights_that_are_tested_are_those_of_the_lowest_validation_loss():
 def test_a_loss_that_is_not_finite_ends_a_run():
     one = LabelledImages(torch.full((4, 1, 8, 8), torch.nan), torch.arange(4) % 2, list("abcd"))
     with pytest.raises(RuntimeError, match="loss is nan at step 1"):
-        fit_and_score(one, one, one, 2, ClassifierSettings(iterations=2, checks=1, widths=(8, 8, 8, 8)))
+        fit_and_score(one, one, one, 2, ClassifierSettings(iterations=2, checks=1, widths=(8, 8)))
 
 
 def test_the_part_of_a_data_set_keeps_all_else_it_has():

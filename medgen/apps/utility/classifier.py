@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import ResNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.apps.utility.labelled import LabelledImages
 from medgen.data.loader import BatchLoader
+from medgen.metrics.residual_cnn import ResidualCNN
 from medgen.randomness import seed_from
 
 __all__ = ["ClassifierSettings", "fit_and_score", "make_network"]
@@ -33,7 +33,7 @@ class ClassifierSettings:
         checks: how often the validation loss is measured; the weights with the lowest are the ones that are tested.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
-        widths: channels of the four stages, multiples of 8.
+        widths: channels of the stages, each of which halves the image but the first; multiples of 8.
 
     Raises:
         ValueError: when a number is out of range.
@@ -44,7 +44,7 @@ class ClassifierSettings:
     checks: int = 20
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    widths: Sequence[int] = (16, 32, 64, 64)
+    widths: Sequence[int] = (16, 32, 64)
 
     def __post_init__(self) -> None:
         if not 1 <= self.checks <= self.iterations or self.batch_size < 1:
@@ -52,8 +52,8 @@ class ClassifierSettings:
                 f"classifier: expected 1 <= checks <= iterations and batch_size >= 1, found checks={self.checks}, "
                 f"iterations={self.iterations}, batch_size={self.batch_size}"
             )
-        if len(self.widths) != 4 or any(width < 8 or width % 8 for width in self.widths):
-            raise ValueError(f"classifier: expected four widths, multiples of 8, found {list(self.widths)}")
+        if not self.widths or any(width < 8 or width % 8 for width in self.widths):
+            raise ValueError(f"classifier: expected widths that are multiples of 8, found {list(self.widths)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -61,28 +61,16 @@ class ClassifierSettings:
 
 
 def make_network(shape: Sequence[int], classes: int, widths: Sequence[int]) -> nn.Module:
-    """MONAI's residual network (He et al. 2016, arXiv:1512.03385) for pictures or volumes, with group normalisation.
+    """The small residual network of :mod:`medgen.metrics`, for pictures or volumes.
 
-    Its first layer brings any image to about 32 pixels a side. Group normalisation keeps no running statistics: what is
-    said of an image does not depend on the others in its batch, in training mode or out of it.
+    Group normalisation keeps no running statistics: what is said of an image does not depend on the others in its batch.
 
     Args:
         shape: ``(C, *spatial)`` of an image.
         classes: number of labels.
-        widths: channels of the four stages.
+        widths: channels of the stages.
     """
-    return ResNet(
-        block="basic",
-        layers=[1, 1, 1, 1],
-        block_inplanes=list(widths),
-        spatial_dims=len(shape) - 1,
-        n_input_channels=shape[0],
-        conv1_t_size=3,
-        conv1_t_stride=max(1, round(max(shape[1:]) / 32)),
-        no_max_pool=True,
-        num_classes=classes,
-        norm=("group", {"num_groups": 4}),
-    )
+    return ResidualCNN(shape[0], classes, max(shape[1:]), tuple(widths), spatial_dims=len(shape) - 1)
 
 
 def fit_and_score(
