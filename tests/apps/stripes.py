@@ -51,7 +51,7 @@ class PlantedSampler:
 class PlantedRecipe:
     """Trains nothing, and remembers whom it was given."""
 
-    def __init__(self, kind="faithful", noise=0.35):
+    def __init__(self, kind="faithful", noise=0.8):
         self.kind, self.noise, self.calls = kind, noise, []
 
     def key(self, *data):
@@ -69,11 +69,11 @@ def cohort(**more):
     return SimpleNamespace(fingerprint=lambda: "0123456789abcdef", **(said | more))
 
 
-def utility(folder, recipe=None, people=(6, 16, 60), noise=0.4, **arguments):
+def utility(folder, recipe=None, people=(4, 16, 60), noise=0.8, **arguments):
     """An experiment small enough for a test."""
     sets = [pictures(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))]
     settings = {"sizes": [1.0], "seeds": 2, "ratio": 30.0, "replicates": 200}
-    settings["classifier"] = ClassifierSettings(iterations=40, checks=4, batch_size=16, widths=(16, 16), learning_rate=1e-2)
+    settings["classifier"] = ClassifierSettings(iterations=50, checks=5, batch_size=16, widths=(16, 32), learning_rate=1e-2)
     return Utility(
         recipe or PlantedRecipe(noise=noise), cohort(), COVARIATES, *sets, folder, name="stripes", **(settings | arguments)
     )

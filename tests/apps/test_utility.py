@@ -58,7 +58,7 @@ def test_synthetic_data_help_where_they_must(helped):
 
 
 def test_synthetic_data_of_a_deaf_generator_do_not_help(tmp_path):
-    metrics = utility(tmp_path, PlantedRecipe("deaf", 0.3), (60, 16, 60), 0.3, ratio=2.0).run()
+    metrics = utility(tmp_path, PlantedRecipe("deaf", 0.3), (30, 16, 60), 0.3, ratio=2.0).run()
     assert metrics["sizes"][0]["arms"]["real"]["auc"]["value"] > 0.85
     assert found(metrics, "synthetic", "real")["auc"]["verdict"] == "harms"
     assert found(metrics, "real_synthetic", "real")["auc"]["verdict"] != "helps"
@@ -78,7 +78,7 @@ def test_the_synthetic_set_is_class_folders_with_a_manifest_and_can_be_read_as_a
     assert rows[0].split(",") == ["file", "seed", "direction", "model_sha256", "software", "synthetic"]
     files = sorted(path.relative_to(place).as_posix() for path in place.glob("*/*.png"))
     assert sorted(row.split(",")[0] for row in rows[1:]) == files
-    assert len(files) == 180
+    assert len(files) == 120
     for row in rows[1:10]:
         name, seed, label = row.split(",")[:3]
         assert name.startswith(f"{label}/")
@@ -87,7 +87,7 @@ def test_the_synthetic_set_is_class_folders_with_a_manifest_and_can_be_read_as_a
             assert picture.text["seed"] == seed
             assert json.loads(picture.text["covariates"]) == {"direction": label}
     read = Cohort(place, {"diagnosis": ["level", "upright"]})
-    assert len(read.subjects) == 180
+    assert len(read.subjects) == 120
 
 
 def test_the_page_names_nobody_and_shows_generated_pictures_of_simulated_cohorts_only(helped, tmp_path):
@@ -125,7 +125,7 @@ def test_every_arm_has_the_same_start_steps_and_batches(helped, tmp_path, monkey
     assert all(batches == [5] * 4 for _, batches in seen)
     assert len({start for start, _ in seen[:5]}) == len({start for start, _ in seen[5:]}) == 1
     assert seen[0][0] != seen[5][0]
-    assert {tuple(arm["steps"]) for arm in helped[1]["sizes"][0]["arms"].values()} == {(40,)}
+    assert {tuple(arm["steps"]) for arm in helped[1]["sizes"][0]["arms"].values()} == {(50,)}
 
 
 def test_the_control_has_as_many_images_as_real_and_synthetic_and_all_are_real(scored, tmp_path):

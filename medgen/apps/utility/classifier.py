@@ -107,8 +107,28 @@ def fit_and_score(
     """
     started = time.monotonic()
     with torch.random.fork_rng(devices=[] if torch.device(device).type == "cpu" else [device]):
-        torch.manual_seed(seed_from("utility classifier", seed))
+        torch.manual_seed(seed_from("utility classifier", seed))  # initial weights and dropout
         network = make_network(train.images.shape[1:], classes, settings.widths).to(device)
+        chosen, losses = _fit(network, train, validation, settings, seed, augment, device)
+    return {
+        "probabilities": _probabilities(network, test, device),
+        "validation": np.array(losses),
+        "chosen": np.array(chosen),
+        "steps": np.array(settings.iterations),
+        "seconds": np.array(time.monotonic() - started),
+    }
+
+
+def _fit(
+    network: nn.Module,
+    train: LabelledImages,
+    validation: LabelledImages,
+    settings: ClassifierSettings,
+    seed: int,
+    augment: Any,
+    device: str | torch.device,
+) -> tuple[int, list[float]]:
+    """Train, and leave the network with its best weights; returns their step, and the validation losses."""
     if augment is not None:
         augment = copy.copy(augment)
         augment.seed = seed_from("utility augmentation", seed)
@@ -125,7 +145,7 @@ def fit_and_score(
         logits = network(batch["image"].to(device))
         loss = functional.cross_entropy(logits, batch["covariates"][:, 0].long().to(device))
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the classifier's loss is {float(loss)} at step {step}")
+            raise RuntimeError(f"the classifier's loss is {loss.item()} at step {step}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -139,13 +159,7 @@ def fit_and_score(
     if not kept:
         raise RuntimeError("the classifier's validation loss was never finite")
     network.load_state_dict(kept)
-    return {
-        "probabilities": _probabilities(network, test, device),
-        "validation": np.array(losses),
-        "chosen": np.array(chosen),
-        "steps": np.array(settings.iterations),
-        "seconds": np.array(time.monotonic() - started),
-    }
+    return chosen, losses
 
 
 @torch.no_grad()
