@@ -6,8 +6,8 @@ from typing import Any
 
 from medgen.data.augmentation import BatchAugmentation
 from medgen.data.cohort import Cohort
-from medgen.data.latents import LatentDataset
 from medgen.data.image_sets import Cifar10, PictureDataset
+from medgen.data.latents import LatentDataset
 from medgen.data.loader import BatchLoader
 from medgen.data.opening import open_cohort
 from medgen.data.requests import GenerationRequests, image_seeds

@@ -61,7 +61,9 @@ class PlantedRecipe:
         self.calls.append((set(train.subjects), set(validation.subjects), forbidden))
         process = SimpleNamespace(to_dict=lambda: {})
         facts = {"iteration": 0, "iterations": 0, "seconds": 0.0, "parameters": 0, "process": {}}
-        return Trained(None, process, PlantedSampler(self.kind, self.noise), None, f"{self.kind} {len(train.subjects)}", facts)
+        return Trained(
+            None, process, PlantedSampler(self.kind, self.noise), None, f"{self.kind} {len(train.subjects)}", facts
+        )
 
 
 def cohort(**more):
@@ -71,9 +73,19 @@ def cohort(**more):
 
 def utility(folder, recipe=None, people=(4, 16, 60), noise=0.8, **arguments):
     """An experiment small enough for a test."""
-    sets = [pictures(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))]
+    sets = [
+        pictures(split, n, i, noise) for i, (split, n) in enumerate(zip(("train", "val", "test"), people, strict=True))
+    ]
     settings = {"sizes": [1.0], "seeds": 2, "ratio": 30.0, "replicates": 200}
-    settings["classifier"] = ClassifierSettings(iterations=50, checks=5, batch_size=16, widths=(16, 32), learning_rate=1e-2)
+    settings["classifier"] = ClassifierSettings(
+        iterations=50, checks=5, batch_size=16, widths=(16, 32), learning_rate=1e-2
+    )
     return Utility(
-        recipe or PlantedRecipe(noise=noise), cohort(), COVARIATES, *sets, folder, name="stripes", **(settings | arguments)
+        recipe or PlantedRecipe(noise=noise),
+        cohort(),
+        COVARIATES,
+        *sets,
+        folder,
+        name="stripes",
+        **(settings | arguments),
     )

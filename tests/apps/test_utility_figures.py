@@ -21,7 +21,8 @@ def test_figures_of_a_few_cases_by_hand():
     probabilities = np.array([[[0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]])
     figures = figures_of_runs(probabilities, np.array([0, 1, 1]), np.array([[1.0, 1, 1], [1, 1, 0], [0, 1, 2]]))
     assert figures["accuracy"][0].tolist() == pytest.approx([2 / 3, 1, 1 / 3])
-    assert figures["auc"][0, :2].tolist() == [1, 1] and np.isnan(figures["auc"][0, 2])
+    assert figures["auc"][0, :2].tolist() == [1, 1]
+    assert np.isnan(figures["auc"][0, 2])
     surprise = -np.log([0.8, 0.6, 0.3])
     assert figures["cross_entropy"][0].tolist() == pytest.approx(
         [surprise.mean(), surprise[:2].mean(), (surprise[1] + 2 * surprise[2]) / 3]
@@ -57,7 +58,7 @@ def test_the_error_of_a_paired_difference_is_that_of_the_cases_which_differ():
     found = ArmFigures(arms, CASES, replicates=4000).difference("a", "b")["accuracy"]
     gain = better.astype(float) - right
     # subjects are drawn within labels: the error is that of the two labels' means
-    expected = np.sqrt(sum((0.5**2) * gain[TRUTH == k].var() / 100 for k in (0, 1)))
+    expected = np.sqrt(sum((0.5**2) * gain[k == TRUTH].var() / 100 for k in (0, 1)))
     assert found["value"] == pytest.approx(gain.mean())
     assert found["error"] == pytest.approx(expected, rel=0.05)
     assert found["detectable"] == pytest.approx(2.8016 * found["error"], rel=1e-3)
@@ -77,7 +78,9 @@ def test_seeds_are_resampled_too():
     steady = np.repeat(said(random, right), 4, 0)
     shaky = np.concatenate([said(random, random.random(200) < share) for share in (0.5, 0.9, 0.6, 0.8)])
     figures = ArmFigures({"steady": steady, "shaky": shaky}, CASES, replicates=500)
-    widths = {arm: np.ptp([figures.arm(arm)["accuracy"][end] for end in ("low", "high")]) for arm in ("steady", "shaky")}
+    widths = {
+        arm: np.ptp([figures.arm(arm)["accuracy"][end] for end in ("low", "high")]) for arm in ("steady", "shaky")
+    }
     assert widths["shaky"] > 1.5 * widths["steady"]
     assert len(figures.by_seed["shaky"]["accuracy"]) == 4
 
@@ -98,5 +101,6 @@ def test_one_seed_and_unlike_arms_are_refused():
 
 def test_no_difference_is_said_with_what_could_have_been_seen():
     words, mark = utility_words({"verdict": "no difference seen", "detectable": 0.1234}, "Synthetic alone")
-    assert words.startswith("Synthetic alone: no difference seen.") and "0.123" in words
+    assert words.startswith("Synthetic alone: no difference seen.")
+    assert "0.123" in words
     assert mark == "warn"

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
+from cifar_files import write_cifar
 from sweep import OVERLAYS, REPOSITORY
 
 from medgen.bundles.cli import bundle_problems
@@ -156,6 +157,8 @@ def test_overlays_lie_on_top_of_training(bundle, overlay, tiny, tmp_path):
     assert bundle_problems(bundle, [overlay]) == []
     files = [str(bundle / "configs" / "train.json"), str(overlay)]
     data = {key: value for key, value in tiny.items() if key.startswith(("cohort", "simulated"))}
+    if overlay.stem == "cifar10":
+        data = {"dataset_dir": str(write_cifar(tmp_path))}
     found = ConfigWorkflow(files, logging_file=False, output_dir=str(tmp_path), image_size=32, **data)
     found.initialize()
     assert found.bundle_root == str(bundle)

@@ -49,7 +49,7 @@ def test_other_covariates_are_unknown_and_said_so(tmp_path):
 
 
 def test_what_is_not_cifar_is_refused_with_what_was_expected(tmp_path):
-    with pytest.raises(CohortError, match="expected data_batch_1.bin"):
+    with pytest.raises(CohortError, match=r"expected data_batch_1\.bin"):
         Cifar10(tmp_path, CLASSES)
     with pytest.raises(ValueError, match="has no class 'lorry'"):
         Cifar10(tmp_path, {"class": ["automobile", "lorry"]})

@@ -198,7 +198,7 @@ def score_plot(scores: Mapping[str, Any], labels: tuple[str, str]) -> bytes:
 def difference_plot(
     groups: Sequence[str], series: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]], ylabel: str
 ) -> bytes:
-    """Differences with their intervals: groups along the axis, within each a point for every series (colour, figures)."""
+    """Differences with intervals: groups along the axis, in each a point for every series (colour, figures)."""
     figure, (axis,) = _figure(1, (7.2, 3.4))
     axis.axhline(0, color=INK, linewidth=1)
     places = np.arange(len(groups), dtype=float)

@@ -1,4 +1,4 @@
-"""``utility.html``: does synthetic data help? Figures, generated pictures of simulated cohorts; no real image, no name."""
+"""``utility.html``: does synthetic data help? Figures, pictures of simulated cohorts only; no real image, no name."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def utility_report(metrics: Mapping[str, Any], shown: Mapping[str, Tensor] | Non
     title = f"{metrics['name'] or 'Generator'}: does synthetic data help?"
     test = data["splits"]["test"]
     opening = (
-        f"A classifier of {settings['label']} ({listed(settings['labels'])}), tested on {test['subjects']} real subjects "
-        f"({test['images']} images) whom neither it nor any generator has seen."
+        f"A classifier of {settings['label']} ({listed(settings['labels'])}), tested on {test['subjects']} real "
+        f"subjects ({test['images']} images) whom neither it nor any generator has seen."
     )
     parts = [f"<header><h1>{escape(title)}{mark}</h1><p>{escape(opening)}</p></header>"]
     if metrics["simulated"]:
@@ -167,7 +167,9 @@ def _size(metrics: Mapping[str, Any], size: Mapping[str, Any]) -> str:
 def _pictures(shown: Mapping[str, Tensor]) -> str:
     rows = {label: images[:8] for label, images in shown.items() if len(images)}
     flat = {label: images if images.ndim == 4 else images[..., images.shape[-1] // 2] for label, images in rows.items()}
-    tiles = [torch.cat([images, images.new_full((8 - len(images), *images.shape[1:]), -1.0)]) for images in flat.values()]
+    tiles = [
+        torch.cat([images, images.new_full((8 - len(images), *images.shape[1:]), -1.0)]) for images in flat.values()
+    ]
     picture = grid(torch.cat(tiles), 8, list(flat), None)
     return page.section("Generated images", page.figure(picture, "SYNTHETIC. Of the largest size, by label."))
 
@@ -183,7 +185,7 @@ def _reading(metrics: Mapping[str, Any]) -> str:
         "new images.",
         f"Intervals: {100 * settings['level']:.0f} %, by drawing test subjects and seeds with replacement, the same "
         "for all arms. They do not cover another choice of training subjects, nor training the generator again.",
-        f"{settings['seeds']} seeds are few: the spread of training is known roughly, and intervals are a little narrow.",
+        f"{settings['seeds']} seeds are few: the spread of training is known roughly, intervals are a little narrow.",
         "Several arms, sizes and figures are looked at: one of twenty intervals misses its truth by chance.",
         "For research. Nothing here shows that the classifier is fit for use, nor that the images are new: whether a "
         "generator repeats its training images is a question of its evaluation.",
@@ -193,12 +195,17 @@ def _reading(metrics: Mapping[str, Any]) -> str:
 
 def _provenance(metrics: Mapping[str, Any]) -> str:
     data, settings = metrics["data"], metrics["settings"]
-    splits = "; ".join(f"{name}: {one['subjects']} subjects, {one['images']} images" for name, one in data["splits"].items())
+    splits = "; ".join(
+        f"{name}: {one['subjects']} subjects, {one['images']} images" for name, one in data["splits"].items()
+    )
     rows = [
         ["Data", f"fingerprint {data['fingerprint']}; terms: {data['terms']}"],
         ["Splits", splits],
         ["Images", " × ".join(map(str, data["image_shape"]))],
-        ["Generators", "; ".join(f"{_people(size)}: SHA-256 {size['generator']['sha256']}" for size in metrics["sizes"])],
+        [
+            "Generators",
+            "; ".join(f"{_people(size)}: SHA-256 {size['generator']['sha256']}" for size in metrics["sizes"]),
+        ],
         ["Seed", f"{settings['seed']}; {settings['replicates']} bootstrap replicates"],
         ["Software", ", ".join(f"{k} {v}" for k, v in metrics["software"].items())],
         ["Made", metrics["created"]],

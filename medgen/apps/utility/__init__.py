@@ -1,4 +1,4 @@
-"""Does synthetic data help a classifier? Generators retrained on what the classifier may see, arms, paired differences."""
+"""Does synthetic data help a classifier? Retrained generators, arms, paired differences."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ClassifierSettings:
 def make_network(shape: Sequence[int], classes: int, widths: Sequence[int]) -> nn.Module:
     """The small residual network of :mod:`medgen.metrics`, for pictures or volumes.
 
-    Group normalisation keeps no running statistics: what is said of an image does not depend on the others in its batch.
+    Group normalisation keeps no running statistics: what is said of an image does not hang on the others in its batch.
 
     Args:
         shape: ``(C, *spatial)`` of an image.
@@ -168,7 +168,9 @@ def _probabilities(
 ) -> NDArray[np.float64]:
     """Mean probabilities of each case, (cases, classes), from the network in evaluation mode."""
     network.eval()
-    parts: list[Tensor] = [network(part.float().to(device)).double().softmax(1).cpu() for part in images.images.split(block)]
+    parts: list[Tensor] = [
+        network(part.float().to(device)).double().softmax(1).cpu() for part in images.images.split(block)
+    ]
     said = torch.cat(parts).numpy()
     cases, member = images.cases()
     total = np.zeros((len(cases), said.shape[1]))

@@ -38,8 +38,8 @@ def detectable_factor() -> float:
 def figures_of_runs(probabilities: Array, truth: NDArray[np.int64], weights: Array) -> dict[str, Array]:
     r"""Accuracy, AUC, cross entropy and Brier score of some runs under many weightings of the cases.
 
-    AUC is that of each label against the others, averaged over labels; cross entropy :math:`-\ln p_y` in nats, with p at
-    least 1e-7; the Brier score :math:`\sum_k (p_k - [y = k])^2`, 0 to 2 (Brier 1950).
+    AUC is that of each label against the others, averaged over labels; cross entropy :math:`-\ln p_y` in nats, with p
+    at least 1e-7; the Brier score :math:`\sum_k (p_k - [y = k])^2`, 0 to 2 (Brier 1950).
 
     Args:
         probabilities: (S, N, K) of S runs.
@@ -95,7 +95,9 @@ class ArmFigures:
             raise ValueError(f"arms: expected one shape (runs, {len(cases)} cases, labels), found {shapes}")
         runs = next(iter(shapes.values()))[0]
         if runs < 2:
-            raise ValueError(f"seeds: expected two or more, found {runs}; the chance of training cannot be judged by one")
+            raise ValueError(
+                f"seeds: expected two or more, found {runs}; the chance of training cannot be judged by one"
+            )
         subjects = [subject for subject, _ in cases]
         first: dict[str, int] = {}
         for subject, label in cases:

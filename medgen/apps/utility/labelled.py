@@ -176,4 +176,6 @@ def refuse_leaks(sets: Mapping[str, Any], split_unit: str = "subject") -> None:
             f"cohort: is split by {split_unit}, so one person may be in training and test; give the subjects of the "
             "images by subject_map"
         )
-    check_disjoint({name: sorted({str(s) for s in getattr(one, "subjects", one)}) for name, one in sets.items()}, "utility")
+    check_disjoint(
+        {name: sorted({str(s) for s in getattr(one, "subjects", one)}) for name, one in sets.items()}, "utility"
+    )

@@ -23,7 +23,17 @@ __all__ = ["Recipe", "Trained"]
 
 logger = logging.getLogger("medgen.utility")
 
-_PLACES = ("bundle_root", "run_dir", "output_dir", "ckpt_dir", "dataset_dir", "utility_dir", "device", "resume", "cohort")
+_PLACES = (
+    "bundle_root",
+    "run_dir",
+    "output_dir",
+    "ckpt_dir",
+    "dataset_dir",
+    "utility_dir",
+    "device",
+    "resume",
+    "cohort",
+)
 
 
 class Trained(NamedTuple):
@@ -129,7 +139,9 @@ class Recipe:
         for what, given in (("training", train), ("validation", validation)):
             found = getattr(getattr(seen[what], "dataset", None), "subjects", None)
             if found is None or set(map(str, found)) != set(map(str, given.subjects)):
-                raise ValueError(f"the configuration's {what} loader does not read @train::dataset or @validate::dataset")
+                raise ValueError(
+                    f"the configuration's {what} loader does not read @train::dataset or @validate::dataset"
+                )
         refuse_leaks({name: loader.dataset for name, loader in seen.items()} | {"test": forbidden})
 
         weights, record = run_dir / "model.pt", run_dir / "generator.json"

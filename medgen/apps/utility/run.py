@@ -33,6 +33,7 @@ from medgen.apps.utility.labelled import (
 from medgen.apps.utility.recipe import Recipe, Trained
 from medgen.apps.utility.synthetic import generate, save_set
 from medgen.covariates import Covariates
+from medgen.data.augmentation import BatchAugmentation
 from medgen.data.splits import write_splits
 from medgen.files import key_of, write_json, write_text
 from medgen.metrics import check_same_scale
@@ -75,7 +76,7 @@ class Utility:
         seeds: classifier runs of each arm.
         ratio: synthetic images for each real one.
         classifier: its settings.
-        augmentation: classic augmentation, a :class:`medgen.data.BatchAugmentation`.
+        augmentation: classic augmentation; None takes :class:`medgen.data.BatchAugmentation` as it is.
         primary: the figure that decides: "accuracy", "auc", "cross_entropy" or "brier".
         replicates: of the bootstrap.
         seed: of everything.
@@ -115,23 +116,25 @@ class Utility:
             raise ValueError(f"ratio: expected a positive number, found {ratio!r}")
         if primary not in FIGURES:
             raise ValueError(f"primary: expected one of {list(FIGURES)}, found {primary!r}")
-        refuse_leaks(
-            {"train": train, "validation": validation, "test": test}, getattr(cohort, "split_unit", "subject")
-        )
+        refuse_leaks({"train": train, "validation": validation, "test": test}, getattr(cohort, "split_unit", "subject"))
         self.recipe, self.cohort, self.covariates = recipe, cohort, covariates
         self.datasets = {"train": train, "validation": validation, "test": test}
         self.label, self.labels = chosen_label(covariates, label, labels)
-        self.real = {split: labelled(data, covariates, self.label, self.labels) for split, data in self.datasets.items()}
+        self.real = {
+            split: labelled(data, covariates, self.label, self.labels) for split, data in self.datasets.items()
+        }
         for split, least in (("train", 2), ("validation", 1), ("test", 2)):
             found = self.real[split].counts(self.labels)["by_label"]
             if min(found.values()) < least:
                 raise ValueError(f"{split}: {self.label} has {found} subjects, expected {least} or more of each label")
         self.people = nested_subjects(self.real["train"], sizes, seed)
         settings = dict(classifier) if isinstance(classifier, Mapping) else classifier
-        self.classifier = ClassifierSettings(**settings) if isinstance(settings, dict) else settings or ClassifierSettings()
+        self.classifier = (
+            ClassifierSettings(**settings) if isinstance(settings, dict) else settings or ClassifierSettings()
+        )
         self.output_dir, self.ratio, self.primary, self.name = Path(output_dir), float(ratio), primary, name
         self.seeds, self.replicates, self.seed, self.device = seeds, replicates, seed, device
-        self.augmentation = augmentation
+        self.augmentation = BatchAugmentation() if augmentation is None else augmentation
         self.cache = StageCache(self.output_dir / "private")
         members = {split: sorted({str(s) for s in data.subjects}) for split, data in self.datasets.items()}
         parts = {f"{share:g}": sorted(subjects) for share, subjects in self.people.items()}
@@ -214,16 +217,16 @@ class Utility:
     def _generator(self, part: Any) -> Trained:
         """Train on these people alone, in a folder named by all that decides the weights."""
         validation = self.datasets["validation"]
-        digests = [LabelledImages(d.images, _codes(d.covariates), list(d.subjects)).digest() for d in (part, validation)]
+        digests = [
+            LabelledImages(d.images, _codes(d.covariates), list(d.subjects)).digest() for d in (part, validation)
+        ]
         run_dir = self.cache.folder / f"generator-{self.recipe.key(*digests)}"
         run_dir.mkdir(exist_ok=True)
         forbidden = {str(subject) for subject in self.datasets["test"].subjects}
         return self.recipe.train(part, validation, self.cohort, run_dir, forbidden)
 
-    def _synthetic(
-        self, trained: Trained, part: Any, real: LabelledImages, seed: int
-    ) -> tuple[LabelledImages, Tensor]:
-        """Images with the covariates of real ones of this size, so that labels are as frequent; and these covariates."""
+    def _synthetic(self, trained: Trained, part: Any, real: LabelledImages, seed: int) -> tuple[LabelledImages, Tensor]:
+        """Images with the covariates of real ones of this size, so that labels are as frequent; and the covariates."""
         rows = labelled_rows(part, self.covariates, self.label, self.labels)
         asked = draw_profiles(real.subjects, self._count(real), seed_from("utility profiles", self.seed))
         covariates = part.covariates[torch.from_numpy(rows[asked])]
@@ -258,7 +261,7 @@ class Utility:
         for number, arm in progress_bar(todo, desc=f"classifiers, {size}", unit=" runs"):
             pool, augment = arms[arm]
             seed = seed_from("utility run", self.seed, number)
-            about = {k: v for k, v in vars(augment).items() if k[0] != "_"} if augment is not None else None
+            about = None if augment is None else _settings_of(augment)
             key = key_of(__version__, sets[arm], held, self.classifier.to_dict(), about, seed, self.labels)
 
             def make(pool: LabelledImages = pool, augment: Any = augment, seed: int = seed) -> dict[str, NDArray[Any]]:
@@ -281,7 +284,6 @@ class Utility:
 
     def _provenance(self) -> dict[str, Any]:
         """What stands above the figures; no path, name or identifier."""
-        augment = self.augmentation
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -306,7 +308,7 @@ class Utility:
                 "power": POWER,
                 "seed": self.seed,
                 "classifier": self.classifier.to_dict(),
-                "augmentation": None if augment is None else {k: v for k, v in vars(augment).items() if k[0] != "_"},
+                "augmentation": _settings_of(self.augmentation),
             },
             "software": {
                 "medgen": __version__,
@@ -315,6 +317,10 @@ class Utility:
                 "python": platform.python_version(),
             },
         }
+
+
+def _settings_of(component: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(component).items() if name[0] != "_"}
 
 
 def _codes(covariates: Tensor) -> Tensor:

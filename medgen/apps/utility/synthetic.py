@@ -64,7 +64,14 @@ def generate(
 
 
 def save_set(
-    folder: Path, images: Tensor, rows: Tensor, covariates: Covariates, label: str, trained: Trained, seed: int, affine: Any
+    folder: Path,
+    images: Tensor,
+    rows: Tensor,
+    covariates: Covariates,
+    label: str,
+    trained: Trained,
+    seed: int,
+    affine: Any,
 ) -> None:
     """Write ``<folder>/<label>/SYN00012_000.png`` (volumes as NIfTI) and ``<folder>/manifest.csv``, marked synthetic.
 
