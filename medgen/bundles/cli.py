@@ -50,8 +50,8 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
 
     Args:
         path: the bundle's folder.
-        overlays: configuration files to lay over its own. One that sets parts (``a::b``) which only training has is
-            tried on ``train.json`` alone.
+        overlays: configuration files to lay over its own. One that sets parts (``a::b``) which only training has, or
+            says itself what is run (``run``), is tried on ``train.json`` alone.
 
     Raises:
         FileNotFoundError: when there is no bundle.
@@ -62,8 +62,9 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
     problems = [f"{name}: missing" for name in _FILES if not (root / name).is_file()]
     metadata = ConfigParser.load_config_file(root / "configs" / "metadata.json")
     problems += [f"configs/metadata.json: {key!r} is missing" for key in _METADATA if key not in metadata]
+    own_run = any("run" in ConfigParser.load_config_file(overlay) for overlay in overlays)
     for file in sorted((root / "configs").glob("*.json")):
-        if file.name == "metadata.json":
+        if file.name == "metadata.json" or (own_run and file.name != "train.json"):
             continue
         # what an overlay replaces may have been the only reader of a key
         elsewhere = sibling_keys(root / "configs") if overlays else set()

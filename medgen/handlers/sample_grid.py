@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from medgen.samplers import Sampler
 
 __all__ = ["SampleGrid", "grid_conditions"]
 
+logger = logging.getLogger("medgen.handlers")
+
 
 def grid_conditions(
     covariates: Covariates | None, columns: int, by: str | None = None, values: Mapping[str, Any] | None = None
@@ -28,7 +31,8 @@ def grid_conditions(
     Args:
         covariates: the declaration; None or without a categorical one = one row without a label.
         columns: images per row.
-        by: the categorical covariate; by default the first one declared.
+        by: the categorical covariate; by default, and where it is not declared, the first one declared: an overlay may
+            declare others than the bundle.
         values: what the other covariates are; those not given are unknown.
 
     Returns:
@@ -40,6 +44,9 @@ def grid_conditions(
     if covariates is None or not len(covariates):
         return ["unconditional"], None
     fixed = dict(values or {})
+    if by is not None and by not in covariates:
+        logger.warning("sample grid: %r is no covariate of %s; rows show the first one", by, list(covariates.names))
+        by = None
     by = by if by is not None else next(iter(covariates.categorical), None)
     if by is None:
         return ["given" if fixed else "unconditional"], covariates.encode([fixed] * columns)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from cifar_files import write_cifar
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from sweep import OVERLAYS, REPOSITORY
 
 from medgen.bundles.cli import bundle_problems

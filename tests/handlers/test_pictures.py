@@ -38,6 +38,7 @@ def test_any_declaration_has_a_grid():
     assert encoded[:, 1].tolist() == [0, 0, 1, 1, 2, 2, 0, 1]
     assert torch.isnan(encoded[:, [0, 2]]).all()
     assert grid_conditions(three, 2, by="sex")[0] == ["F", "M", "mixed"]
+    assert grid_conditions(three, 2, by="plane")[0] == titles
     assert grid_conditions(None, 2) == (["unconditional"], None)
     titles, encoded = grid_conditions(Covariates(age=Range(0, 1)), 2)
     assert titles == ["unconditional"]
