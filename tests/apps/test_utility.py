@@ -218,9 +218,10 @@ def test_bad_arguments_are_refused_before_anything_is_trained(tmp_path, argument
         utility(tmp_path, **arguments)
 
 
-def test_the_label_is_the_first_categorical_covariate():
+def test_the_label_is_the_diagnosis_or_the_first_categorical_covariate():
     declared = Covariates(age={"low": 0, "high": 100}, sex=["F", "M"], plane=["axial", "coronal"])
     assert chosen_label(declared, None, None) == ("sex", ["F", "M"])
+    assert chosen_label(Covariates(sex=["F", "M"], diagnosis=["NC", "MCI", "AD"]), None, ["NC", "AD"])[0] == "diagnosis"
     with pytest.raises(ValueError, match="found no categorical one"):
         chosen_label(Covariates(age={"low": 0, "high": 100}), None, None)
 

@@ -77,7 +77,7 @@ class LabelledImages:
 
 
 def chosen_label(covariates: Covariates, label: str | None, labels: Sequence[str] | None) -> tuple[str, list[str]]:
-    """The categorical covariate that is classified (by default the first one declared), and its labels.
+    """The categorical covariate that is classified (by default the diagnosis, or the first declared), and its labels.
 
     Raises:
         ValueError: when there is none of that name, or a label is not declared.
@@ -85,7 +85,7 @@ def chosen_label(covariates: Covariates, label: str | None, labels: Sequence[str
     known = list(covariates.categorical)
     if not known:
         raise ValueError("covariates: found no categorical one, so there is no class to tell apart; declare one")
-    name = known[0] if label is None else label
+    name = ("diagnosis" if "diagnosis" in known else known[0]) if label is None else label
     if name not in known:
         raise ValueError(f"label: found {name!r}{nearest(name, known)}, expected one of {known}")
     declared = list(covariates[name])  # type: ignore[arg-type]

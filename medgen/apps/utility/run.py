@@ -70,7 +70,7 @@ class Utility:
         validation: validation split.
         test: test split.
         output_dir: where ``utility.html``, ``utility.json`` and ``synthetic/`` go.
-        label: the categorical covariate that is classified; None takes the first one declared.
+        label: the categorical covariate that is classified; None takes the diagnosis, or the first one declared.
         labels: two or more of its labels; None takes all.
         sizes: shares of the training subjects, in (0, 1].
         seeds: classifier runs of each arm.
