@@ -124,6 +124,11 @@ class SliceDataset(ImagesInMemory):
         }
         self.fill(images, [record for stack in loaded for record in stack.records], found)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Beside those of images, the ``field_of_view`` that was used."""
+        return {**super().settings, "field_of_view": self.field_of_view}
+
     def _ranges(self) -> Any:
         """The range of positions, or plane to range where there are several, for messages."""
         ranges = self.choice.ranges

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cohort_files import write_picture, write_rows, write_volume
+from PIL import Image
 
 from medgen.covariates import Covariates
 from medgen.data import Cohort, CohortError, SliceDataset
@@ -111,3 +112,10 @@ def test_pictures_that_are_of_nobody(pictures):
     table.write_text("participant_id\tage\tcdr\nOAS1_0903_MR1\t70\tmild\n")
     with pytest.raises(CohortError, match="cdr is 'mild', expected 0"):
         Cohort(pictures, COVARIATES)
+
+
+def test_the_field_of_view_is_kept_beside_weights(tmp_path):
+    Image.fromarray(np.full((40, 30), 90, np.uint8)).save(tmp_path / "a.png")
+    data = SliceDataset([{"image": str(tmp_path / "a.png"), "subject": "a"}], image_size=16, progress=False)
+    assert data.settings["field_of_view"] == data.field_of_view == 40
+    assert data.settings["pixel_mm"] is None
