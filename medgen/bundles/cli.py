@@ -80,12 +80,12 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
         problems += [
             f"configs/{file.name}: {problem}" for problem in config_problems(parser, known_elsewhere=elsewhere)
         ]
-    weights = root / "models" / "model.pt"
-    if weights.is_file() and manifest_path(weights).is_file():
-        try:
-            read_manifest(weights)
-        except ValueError as error:
-            problems.append(str(error))
+    for weights in (root / "models" / "model.pt", root / "models" / "codec.pt"):
+        if weights.is_file() and manifest_path(weights).is_file():
+            try:
+                read_manifest(weights)
+            except ValueError as error:
+                problems.append(str(error))
     return problems
 
 
