@@ -66,8 +66,8 @@ def utility_report(metrics: Mapping[str, Any], shown: Mapping[str, Tensor] | Non
     title = f"{metrics['name'] or 'Generator'}: does synthetic data help?"
     test = data["splits"]["test"]
     opening = (
-        f"A classifier of {settings['label']} ({listed(settings['labels'])}), tested on {test['subjects']} real "
-        f"subjects ({test['images']} images) whom neither it nor any generator has seen."
+        f"A classifier of {settings['label']} ({listed(settings['labels'])}), tested on {test['subjects']} "
+        f"held-out subjects ({test['images']} images) whom neither it nor any generator has seen."
     )
     parts = [f"<header><h1>{escape(title)}{mark}</h1><p>{escape(opening)}</p></header>"]
     if metrics["simulated"]:
@@ -156,7 +156,7 @@ def _size(metrics: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     text = (
         f"{_people(size)} ({by_label}), {real['images']} images. The generator was trained on these subjects alone: "
         f"{generator['iterations']} iterations, {generator['parameters']:,} parameters, weights of iteration "
-        f"{generator['iteration']}. Mean of {metrics['settings']['seeds']} seeds."
+        f"{generator['iteration']}. Mean of {len(size['arms']['real']['by_seed']['auc'])} seeds."
     )
     steps = sorted({step for found in size["arms"].values() for step in found["steps"]})
     budget = f"Every classifier made {listed([str(step) for step in steps])} steps."

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,9 @@ from torch import Tensor
 
 from medgen import __version__
 from medgen.apps.evaluation.cache import StageCache
-from medgen.apps.evaluation.provenance import cohort_notices
 from medgen.apps.evaluation.real import draw_profiles
 from medgen.apps.utility.classifier import ClassifierSettings, fit_and_score
-from medgen.apps.utility.figures import FIGURES, LEVEL, POWER, ArmFigures
+from medgen.apps.utility.figures import FIGURES, ArmFigures
 from medgen.apps.utility.labelled import (
     LabelledImages,
     chosen_label,
@@ -30,6 +27,7 @@ from medgen.apps.utility.labelled import (
     people_of,
     refuse_leaks,
 )
+from medgen.apps.utility.provenance import ARMS, provenance, settings_of
 from medgen.apps.utility.recipe import Recipe, Trained
 from medgen.apps.utility.synthetic import generate, save_set
 from medgen.covariates import Covariates
@@ -40,12 +38,10 @@ from medgen.metrics import check_same_scale
 from medgen.progress import progress_bar
 from medgen.randomness import seed_from
 
-__all__ = ["ARMS", "Utility"]
+__all__ = ["Utility"]
 
 logger = logging.getLogger("medgen.utility")
 
-SCHEMA = "medgen.utility/1"
-ARMS = ("real", "real_augmented", "synthetic", "real_synthetic", "real_repeated")
 COMPARED = (*((arm, "real") for arm in ARMS[1:]), ("real_synthetic", "real_repeated"))
 
 
@@ -154,7 +150,7 @@ class Utility:
         from medgen.apps.report.utility import utility_report
 
         rows = [row for share in self.people if (row := self._size(share)) is not None]
-        metrics = self._provenance() | {"sizes": rows, "failures": self.failures}
+        metrics = provenance(self) | {"sizes": rows, "failures": self.failures}
         write_json(self.output_dir / "utility.json", metrics)
         if not rows:
             raise RuntimeError(f"no size could be finished; see the failures in {self.output_dir / 'utility.json'}")
@@ -261,7 +257,7 @@ class Utility:
         for number, arm in progress_bar(todo, desc=f"classifiers, {size}", unit=" runs"):
             pool, augment = arms[arm]
             seed = seed_from("utility run", self.seed, number)
-            about = None if augment is None else _settings_of(augment)
+            about = None if augment is None else settings_of(augment)
             key = key_of(__version__, sets[arm], held, self.classifier.to_dict(), about, seed, self.labels)
 
             def make(pool: LabelledImages = pool, augment: Any = augment, seed: int = seed) -> dict[str, NDArray[Any]]:
@@ -281,46 +277,6 @@ class Utility:
     def _failed(self, error: Exception, **where: Any) -> None:
         logger.error("failed: %s", where, exc_info=error)
         self.failures.append({**where, "error": f"{type(error).__name__}: {error}"})
-
-    def _provenance(self) -> dict[str, Any]:
-        """What stands above the figures; no path, name or identifier."""
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "simulated": bool(getattr(self.cohort, "simulated", False)),
-            "notices": cohort_notices(self.cohort),
-            "data": {
-                "fingerprint": self.cohort.fingerprint(),
-                "terms": getattr(self.cohort, "data_terms", "not stated"),
-                "splits": {split: images.counts(self.labels) for split, images in self.real.items()},
-                "image_shape": list(self.real["test"].images.shape[1:]),
-            },
-            "settings": {
-                "label": self.label,
-                "labels": self.labels,
-                "arms": list(ARMS),
-                "seeds": self.seeds,
-                "ratio": self.ratio,
-                "primary": self.primary,
-                "replicates": self.replicates,
-                "level": LEVEL,
-                "power": POWER,
-                "seed": self.seed,
-                "classifier": self.classifier.to_dict(),
-                "augmentation": _settings_of(self.augmentation),
-            },
-            "software": {
-                "medgen": __version__,
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-        }
-
-
-def _settings_of(component: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(component).items() if name[0] != "_"}
 
 
 def _codes(covariates: Tensor) -> Tensor:
