@@ -153,6 +153,20 @@ def test_a_covariate_that_training_never_saw_is_left_unknown_with_a_warning(smal
     assert (parser["age"], parser["sex"], parser["diagnosis"]) == (None, None, ["NC", "AD"])
 
 
+def test_what_an_overlay_says_gives_way_to_the_manifest_and_what_was_set_by_hand_does_not(small_bundle):
+    weights, configs = small_bundle / "models" / "model.pt", small_bundle / "configs"
+    trained = json.loads((small_bundle / "models" / "manifest.json").read_text())["config"]["network_def"]
+    own = ConfigParser.load_config_file(configs / "inference.json")
+    other = own | {"network_def": own["network_def"] | {"num_res_blocks": 5}, "image_size": None}
+    for by_hand in (None, {"network_def"}):
+        with pytest.raises(ValueError, match="network_def: was overridden"):
+            adopt_trained(ConfigParser(other), weights, configs, by_hand)
+    parser = ConfigParser(other)
+    adopt_trained(parser, weights, configs, by_hand={"age"})
+    assert parser["network_def"] == trained
+    assert parser["image_size"] is not None
+
+
 @pytest.mark.parametrize(("setting", "message"), [({"steps": 0}, "steps"), ({"guidance": "x"}, "guidance")])
 def test_a_bad_setting_says_what_is_wrong_with_it(loaded, setting, message):
     with pytest.raises(ValueError, match=message):
