@@ -31,7 +31,7 @@ def test_without_a_brain_there_is_nothing_to_measure():
     found = tissue_measures(np.full((2, 1, 32, 32), -1.0))
     assert found["brain"].tolist() == [0, 0]
     assert np.isnan(found["grey"]).all()
-    with pytest.raises(ValueError, match="expected .N, C, H, W. or .N, C, X, Y, Z., found"):
+    with pytest.raises(ValueError, match=r"expected .N, C, H, W. or .N, C, X, Y, Z., found"):
         tissue_measures(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="pixel_mm: expected a positive size"):
         tissue_measures(np.zeros((1, 1, 8, 8)), 0)
