@@ -1,0 +1,120 @@
+"""Which generated images are copies of training images, judged by how near held-out images come."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from medgen.metrics.resampling import Interval
+
+__all__ = ["NearnessScale", "excess_of_near", "proportion"]
+
+Array = NDArray[np.float64]
+BEYOND = 4.0  # spreads above the median held-out image at which a copy begins, if no held-out image comes nearer
+NEAR = 0.95  # quantile of held-out images above which an image is near
+
+
+class _Group(NamedTuple):
+    centre: float
+    spread: float
+
+
+class NearnessScale:
+    r"""Nearness to the training images in units that held-out images set, plane by plane.
+
+    A held-out person's nearest training image shows how near an image comes that cannot be a copy. With nearness
+    ``s = -log(1 - correlation)``, or ``-log(distance)``, of each image to its nearest training image,
+
+    .. math:: z = \frac{s - \mathrm{median}}{(q_{95} - \mathrm{median}) / 1.645}
+
+    over the held-out images of the same group, so that z of held-out images has median 0 and, were it normal, spread 1.
+    A copy is an image with z above both 4 and the highest of all held-out images.
+
+    Args:
+        nearness: of held-out images, ``(N,)``.
+        groups: of each, such as its plane; images of a group that is not here are judged by all together.
+
+    Attributes:
+        held_out: z of the held-out images.
+        copy: z above which an image is a copy.
+
+    Raises:
+        ValueError: when there are fewer than two held-out images.
+
+    Example:
+        >>> import numpy as np
+        >>> scale = NearnessScale(np.linspace(0, 2, 101), np.zeros(101))
+        >>> scale(np.array([1.0, 8.0]), np.zeros(2)) > scale.copy
+        array([False,  True])
+    """
+
+    def __init__(self, nearness: Array, groups: Array) -> None:
+        if len(nearness) < 2:
+            raise ValueError(f"nearness: expected two held-out images or more, found {len(nearness)}")
+        self._whole = _spread(nearness)
+        self._groups = {g: _spread(nearness[groups == g]) for g in np.unique(groups) if (groups == g).sum() >= 20}
+        self.held_out = self(nearness, groups)
+        self.copy = max(BEYOND, float(self.held_out.max()))
+
+    def __call__(self, nearness: Array, groups: Array) -> Array:
+        """Z of images ``(N,)`` with their groups."""
+        z = np.empty(len(nearness))
+        for group in np.unique(groups):
+            inside = groups == group
+            centre, spread = self._groups.get(group, self._whole)
+            z[inside] = (nearness[inside] - centre) / spread
+        return z
+
+
+def _spread(nearness: Array) -> _Group:
+    middle, high = np.quantile(nearness, [0.5, NEAR])
+    return _Group(float(middle), max(float(high - middle) / 1.645, 1e-6))
+
+
+def excess_of_near(generated: Array, held_out: Array, weights: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Fraction of generated images nearer than 95 % of held-out ones are, and how much it exceeds theirs.
+
+    A threshold at the 95th percentile flags 5 % of images that are no copies, so only the excess says something. The
+    threshold is found anew in every replicate.
+
+    Args:
+        generated: z of generated images ``(n,)``.
+        held_out: z of held-out images ``(m,)``.
+        weights: of each ``(R, n)`` and ``(R, m)``, by drawing subjects; the first row all ones.
+
+    Returns:
+        Rate and excess, each ``(R,)``.
+    """
+    of_generated, of_held_out = weights
+    order = np.argsort(held_out, kind="stable")
+    share = np.cumsum(of_held_out[:, order], axis=1)
+    total = share[:, -1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        place = (share < NEAR * total - 1e-9).sum(1).clip(max=len(order) - 1)
+        threshold = held_out[order][place]
+        rate = (of_generated * (generated > threshold[:, None])).sum(1) / of_generated.sum(1)
+        expected = (of_held_out * (held_out > threshold[:, None])).sum(1) / total[:, 0]
+    return rate, rate - expected
+
+
+def proportion(count: int, of: int, level: float = 0.95) -> Interval:
+    """Return a proportion with its exact interval (Clopper and Pearson 1934).
+
+    Args:
+        count: successes.
+        of: independent trials, 1 or more.
+        level: coverage.
+
+    Example:
+        >>> [round(value, 3) for value in proportion(0, 48)]
+        [0.0, 0.0, 0.074]
+    """
+    if not 0 <= count <= of or of < 1:
+        raise ValueError(f"count: expected 0 to {of} of one trial or more, found {count}")
+    tail = (1 - level) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(tail, count, of - count + 1))
+    high = 1.0 if count == of else float(beta.ppf(1 - tail, count + 1, of - count))
+    return Interval(count / of, low, high)
