@@ -29,7 +29,8 @@ class AlignedSearch:
     images of its place at every shift within reach (:func:`medgen.metrics.aligned.shifted_correlation`). To keep that
     quick, candidates are chosen first, in all poses, by a signature that shifts do not change
     (:class:`medgen.metrics.spectrum.SpectrumSignature`): of each subject the nearest image, and of these the nearest
-    subjects'. What the choice loses, the recall of planted copies shows.
+    subjects', at the query's place; and beside these the nearest anywhere, since a generator may give back a scan of
+    another place than it was asked for. What the choice loses, the recall of planted copies shows.
 
     Args:
         images: training images ``(M, C, *spatial)`` in [-1, 1], 2D or 3D.
@@ -37,7 +38,8 @@ class AlignedSearch:
         places: where each image is taken, such as plane and slice position; None compares with all.
         degrees: angles other than 0 by which queries are turned, about each axis.
         reach: shifts, as a fraction of the side.
-        candidates: subjects whose nearest image by the signature is compared.
+        candidates: subjects at the query's place whose nearest image by the signature is compared.
+        anywhere: subjects whose nearest image by the signature is compared wherever it is taken.
         block: queries at once.
 
     Raises:
@@ -51,25 +53,27 @@ class AlignedSearch:
         places: Places | None = None,
         degrees: Sequence[float] = (-6.0, -3.0, 3.0, 6.0),
         reach: float = 0.0625,
-        candidates: int = 6,
+        candidates: int = 5,
+        anywhere: int = 2,
         block: int = 16,
     ) -> None:
         if not 0 <= reach < 0.5:
             raise ValueError(f"reach: expected a fraction of the side in [0, 0.5), found {reach}")
-        if candidates < 1:
-            raise ValueError(f"candidates: expected 1 or more, found {candidates}")
+        if candidates < 1 or anywhere < 0:
+            raise ValueError(f"candidates, anywhere: expected 1 or more and 0 or more, found {candidates}, {anywhere}")
         self.subjects = subject_codes(subjects)
         self.fine = reduced(_checked(images, "images"), FINE)
         if len(self.subjects) != len(self.fine):
             raise ValueError(f"subjects: expected one for each of {len(self.fine)} images, found {len(self.subjects)}")
-        self.places, self.degrees, self.candidates, self.block = places, tuple(degrees), candidates, block
+        self.places, self.degrees, self.block = places, tuple(degrees), block
+        self.candidates, self.anywhere = candidates, anywhere if places is not None else 0
         self.reach = tuple(max(1, round(reach * n)) if reach else 0 for n in self.fine.shape[2:])
         self.signature = SpectrumSignature(self.fine)
         self.signatures = self.signature(self.fine)
 
     def settings(self) -> dict[str, object]:
         """What the result depends on beside the images."""
-        return {"degrees": self.degrees, "reach": self.reach, "candidates": self.candidates}
+        return {"degrees": self.degrees, "reach": self.reach, "candidates": [self.candidates, self.anywhere]}
 
     def nearest(self, queries: ArrayLike, places: NDArray[np.float64] | None = None, k: int = 1) -> Neighbours:
         """Find each query's nearest training images, of k different subjects.
@@ -99,9 +103,10 @@ class AlignedSearch:
                 near = self.places.near(places[part])
             unlike = self._unlike(turned)
             for one, distance, allowed in zip(turned, unlike, near, strict=True):
-                chosen = self._candidates(distance, np.flatnonzero(allowed))
+                chosen = self._candidates(distance, allowed)
                 fine = self._fine(one, chosen)
-                order = np.argsort(-fine, kind="stable")[:k]
+                order = np.argsort(-fine, kind="stable")
+                order = order[np.sort(np.unique(self.subjects[chosen[order]], return_index=True)[1])][:k]
                 order = np.concatenate([order, np.repeat(order[-1:], k - len(order))])
                 rows.append(chosen[order])
                 scores.append(fine[order])
@@ -113,11 +118,15 @@ class AlignedSearch:
         distances = torch.cdist(signatures, self.signatures).reshape(*turned.shape[:2], -1).amin(1)
         return distances.numpy()
 
-    def _candidates(self, distance: NDArray[np.float32], allowed: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The best image of each of the best subjects, among the allowed images."""
-        order = allowed[np.argsort(distance[allowed], kind="stable")]
-        first = np.sort(np.unique(self.subjects[order], return_index=True)[1])
-        return order[first[: self.candidates]]
+    def _candidates(self, distance: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The nearest image of each of the nearest subjects, at the place and then anywhere, each row once."""
+        rows = []
+        for among, count in ((np.flatnonzero(allowed), self.candidates), (np.arange(len(allowed)), self.anywhere)):
+            order = among[np.argsort(distance[among], kind="stable")]
+            first = np.sort(np.unique(self.subjects[order], return_index=True)[1])
+            rows.append(order[first[:count]])
+        found: NDArray[np.intp] = np.unique(np.concatenate(rows))
+        return found
 
     def _fine(self, turned: Tensor, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
         """Correlation with each chosen training image at the best pose and shift."""

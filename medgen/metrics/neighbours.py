@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.checks import feature_pair
-from medgen.metrics.places import Places, subject_codes
+from medgen.metrics.places import subject_codes
 
 __all__ = ["Neighbours", "nearest_neighbours"]
 
@@ -33,8 +33,6 @@ def nearest_neighbours(
     kind: str = "correlation",
     subjects: Sequence[str] | None = None,
     block: int = 256,
-    places: Places | None = None,
-    at: ArrayLike | None = None,
 ) -> Neighbours:
     """Find the references most like each query.
 
@@ -46,8 +44,6 @@ def nearest_neighbours(
         subjects: the subject of each reference. When given, each of the k neighbours is another subject's nearest
             image, so that the slices of one brain do not fill the list.
         block: queries compared at once.
-        places: where the references are taken; each query is compared with those of its place alone.
-        at: where the queries are taken, ``(N, ...)``; expected with ``places``.
 
     Returns:
         Indices and scores, nearest first; in float64.
@@ -69,8 +65,6 @@ def nearest_neighbours(
         raise ValueError(f"k: expected 1 to {available} (references or subjects at hand), found {k}")
     if kind == "correlation":
         a, b = _standardised(a), _standardised(b)
-    if (places is None) != (at is None):
-        raise ValueError("places, at: expected both or neither")
     indices, scores = [], []
     for start in range(0, len(a), block):
         part = a[start : start + block]
@@ -79,8 +73,6 @@ def nearest_neighbours(
         else:
             squared = (part**2).sum(1)[:, None] - 2 * part @ b.T + (b**2).sum(1)
             cost = np.sqrt(squared.clip(min=0))
-        if places is not None:
-            cost = np.where(places.near(np.asarray(at)[start : start + block]), cost, np.inf)
         index = _best_per_subject(cost, member) if member is not None else np.tile(np.arange(len(b)), (len(part), 1))
         found = np.take_along_axis(cost, index, 1)
         order = np.argsort(found, axis=1, kind="stable")[:, :k]

@@ -1,0 +1,241 @@
+"""Are training images repeated? Nearness of generated, held-out and planted images to the training images."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medgen import __version__
+from medgen.apps.evaluation.cache import StageCache
+from medgen.apps.evaluation.figures import figure, figure_of
+from medgen.apps.evaluation.real import RealImages, draw_profiles
+from medgen.covariates import Covariates, Range
+from medgen.files import key_of
+from medgen.metrics import (
+    ALTERATIONS,
+    AlignedSearch,
+    NearnessScale,
+    Places,
+    SubjectResampler,
+    altered,
+    excess_of_near,
+    nearest_neighbours,
+    proportion,
+)
+from medgen.networks import IdentityCodec
+
+__all__ = ["DETECTORS", "Memorisation", "Nearness"]
+
+logger = logging.getLogger("medgen.evaluation")
+Array = NDArray[np.float64]
+DETECTORS = ("pixels", "features")
+SLICE_TOLERANCE = 0.06  # of the range of slice positions: within it two slices are at one place
+NEIGHBOURS = 3  # subjects whose images stand in the private report
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near images are to the training images.
+
+    Attributes:
+        correlation: with the nearest image of each of several subjects, ``(N, k)``, after shifts, flips and rotations.
+        rows: those images' rows ``(N, k)``.
+        distance: in features, to the nearest image ``(N,)``.
+        row: that image's row ``(N,)``.
+        group: the plane's code, 0 where there is none ``(N,)``.
+        z: by detector, nearness in units of held-out images ``(N,)``.
+    """
+
+    correlation: Array
+    rows: NDArray[np.intp]
+    distance: Array
+    row: NDArray[np.intp]
+    group: Array
+    z: dict[str, Array] = field(default_factory=dict)
+
+    def raw(self) -> dict[str, Array]:
+        """By detector, larger for nearer: minus the logarithm of what is not shared."""
+        return {
+            "pixels": -np.log(1 - self.correlation[:, 0].clip(max=1 - 1e-6)),
+            "features": -np.log(self.distance.clip(min=1e-6)),
+        }
+
+
+class Memorisation:
+    """Compares images with the training images, by the rule that held-out images set and planted copies test.
+
+    Args:
+        covariates: their declaration; "plane" and "slice" say where an image is taken.
+        real: images of "train" and "test".
+        features: of images ``(N, C, *spatial)``, by the judge.
+        resampler: draws of all subjects.
+        cache: where results are kept.
+        planted: copies planted of each kind; each of another training subject, as far as there are enough.
+        seed: of their choice and of their alterations.
+        codec: of a latent model, whose copies carry its traces.
+    """
+
+    def __init__(
+        self,
+        covariates: Covariates,
+        real: dict[str, RealImages],
+        features: Callable[[Tensor], Array],
+        resampler: SubjectResampler,
+        cache: StageCache,
+        planted: int = 48,
+        seed: int = 0,
+        codec: Any = None,
+    ) -> None:
+        self.train, self.test, self.covariates = real["train"], real["test"], covariates
+        self.features, self.resampler, self.cache = features, resampler, cache
+        self.planted, self.seed = planted, seed
+        self.codec = None if codec is None or isinstance(codec, IdentityCodec) else codec
+        self.known = features(self.train.images)
+        self.columns, tolerance = _place_columns(covariates)
+        places = Places(self._places(self.train.covariates), tolerance) if self.columns else None
+        self.search = AlignedSearch(self.train.images.numpy(), self.train.subjects, places)
+        self.key = [__version__, self.train.digest(), self.search.settings(), tolerance, _digest(self.known)]
+        logger.info("memorisation: nearest training images of %d held-out ones", len(self.test.subjects))
+        self.held_out = self._search(self.test.images, self.test.covariates)
+        raw = self.held_out.raw()
+        self.scales = {name: NearnessScale(raw[name], self.held_out.group) for name in DETECTORS}
+
+    def nearness(self, images: Tensor, covariates: Tensor) -> Nearness:
+        """Nearness of images ``(N, C, *spatial)`` with covariates ``(N, K)``, in units of held-out images."""
+        found = self._search(images, covariates)
+        raw = found.raw()
+        found.z.update({name: scale(raw[name], found.group) for name, scale in self.scales.items()})
+        return found
+
+    def copies(self, found: Nearness) -> dict[str, NDArray[np.bool_]]:
+        """Which images are copies, by each detector, and by "either"."""
+        flagged = {name: found.z[name] > scale.copy for name, scale in self.scales.items()}
+        return flagged | {"either": np.any(list(flagged.values()), axis=0)}
+
+    def figures(self, found: Nearness, subjects: list[str]) -> dict[str, Any]:
+        """Figures of generated images.
+
+        Args:
+            found: their nearness.
+            subjects: whose covariates were asked for.
+
+        Returns:
+            The part "originality" of ``metrics.json``: how many are near copies, by either detector and by each; of how
+            many training subjects; the excess over held-out images; and median correlations.
+        """
+        flagged = self.copies(found)
+        weights = (self._weights(subjects), self._weights(self.test.subjects))
+        copied = {self.train.subjects[row] for row in found.rows[flagged["pixels"], 0].tolist()}
+        copied |= {self.train.subjects[row] for row in found.row[flagged["features"]].tolist()}
+        excess: dict[str, Any] = {}
+        for name, scale in self.scales.items():
+            rate, more = excess_of_near(found.z[name], scale.held_out, weights)
+            excess[name] = {"rate": figure_of(rate), "excess": figure_of(more)}
+        return {
+            "images": len(subjects),
+            "near_copies": int(flagged["either"].sum()),
+            "by_detector": {name: int(flagged[name].sum()) for name in DETECTORS},
+            "fraction": self._fraction(flagged["either"], subjects, weights[0]),
+            "training_subjects": len(set(self.train.subjects)),
+            "copied_subjects": len(copied),
+            "copied_fraction": figure(proportion(len(copied), len(set(self.train.subjects)))),
+            "near": excess,
+            "generated": float(np.median(found.correlation[:, 0])),
+            "held_out": float(np.median(self.held_out.correlation[:, 0])),
+        }
+
+    def _fraction(self, flagged: NDArray[np.bool_], subjects: list[str], weights: Array) -> dict[str, Any]:
+        """The fraction that is flagged; by subjects' draws, and where these cannot vary exactly, for one image each."""
+        if 0 < flagged.sum() < len(flagged):
+            return figure_of((weights * flagged).sum(1) / weights.sum(1))
+        independent = len(set(subjects))
+        return figure(proportion(independent if flagged.any() else 0, independent))
+
+    def controls(self) -> tuple[list[dict[str, Any]], Nearness]:
+        """Plant copies of training images, and altered held-out images, and count which are called copies.
+
+        Returns:
+            For each kind its name, the number planted, the recall by either detector and by each, the fraction of
+            held-out images so altered that are called copies (None for "exact", which alters nothing), and whether the
+            nearest image found was the copied one's subject; and the nearness of the planted copies of all kinds.
+        """
+        kinds = [*ALTERATIONS, *(["decoded"] if self.codec is not None else [])]
+        rows = {name: draw_profiles(real.subjects, min(self.planted, len(real.subjects)), self.seed)
+                for name, real in (("train", self.train), ("test", self.test))}  # fmt: skip
+        found, results = [], []
+        for kind in kinds:
+            copied = self.nearness(self._altered(self.train, rows["train"], kind), self.train.covariates[rows["train"]])
+            flagged, count = self.copies(copied), len(rows["train"])
+            subjects = [self.train.subjects[row] for row in copied.rows[:, 0].tolist()]
+            right = [self.train.subjects[row] == near for row, near in zip(rows["train"].tolist(), subjects, strict=True)]
+            alarms = None
+            if kind != "exact":
+                other = self.nearness(self._altered(self.test, rows["test"], kind), self.test.covariates[rows["test"]])
+                alarms = figure(proportion(int(self.copies(other)["either"].sum()), len(rows["test"])))
+            results.append(
+                {
+                    "kind": kind,
+                    "planted": count,
+                    "recall": figure(proportion(int(flagged["either"].sum()), count)),
+                    "by_detector": {name: float(flagged[name].mean()) for name in DETECTORS},
+                    "false_alarms": alarms,
+                    "right_subject": float(np.mean(right)),
+                }
+            )
+            found.append(copied)
+        z = {name: np.concatenate([one.z[name] for one in found]) for name in DETECTORS}
+        parts = {name: np.concatenate([getattr(one, name) for one in found])
+                 for name in ("correlation", "rows", "distance", "row", "group")}  # fmt: skip
+        return results, Nearness(**parts, z=z)
+
+    def _altered(self, real: RealImages, rows: NDArray[np.intp], kind: str) -> Tensor:
+        images = real.images[torch.from_numpy(rows)]
+        if kind != "decoded":
+            return altered(images, kind, self.seed)
+        device = next(self.codec.parameters()).device
+        return torch.cat([self.codec.decode(self.codec.encode(x.to(device))).cpu() for x in images.split(16)])
+
+    def _search(self, images: Tensor, covariates: Tensor) -> Nearness:
+        places = self._places(covariates)
+        group = np.nan_to_num(places[:, 0], nan=-1) if "plane" in self.columns else np.zeros(len(images))
+        features = self.features(images)
+        key = key_of(self.key, _digest(images.numpy()), _digest(places), _digest(features))
+        k = min(NEIGHBOURS, len(set(self.train.subjects)))
+
+        def make() -> dict[str, NDArray[Any]]:
+            aligned = self.search.nearest(images.numpy(), places if self.columns else None, k)
+            near = nearest_neighbours(features, self.known, kind="euclidean")
+            return {"correlation": aligned.scores, "rows": aligned.rows, "distance": near.scores[:, 0],
+                    "row": near.rows[:, 0]}  # fmt: skip
+
+        return Nearness(**self.cache.arrays("neighbours", key, make), group=group)
+
+    def _places(self, values: Tensor) -> Array:
+        return values[:, [self.covariates.index(name) for name in self.columns]].double().numpy()
+
+    def _weights(self, subjects: list[str]) -> Array:
+        return np.concatenate([np.ones((1, len(subjects))), self.resampler.weights(subjects)])
+
+
+def _place_columns(covariates: Covariates) -> tuple[list[str], list[float]]:
+    """The covariates that say where an image is taken, and how far they may differ at one place."""
+    columns, tolerance = [], []
+    if "plane" in covariates and covariates.is_categorical("plane"):
+        columns.append("plane")
+        tolerance.append(0.0)
+    if "slice" in covariates and isinstance(declared := covariates["slice"], Range):
+        columns.append("slice")
+        tolerance.append(SLICE_TOLERANCE * (declared.high - declared.low))
+    return columns, tolerance
+
+
+def _digest(values: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
