@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 
 from medgen.randomness import seed_from
 
-__all__ = ["BatchAugmentation", "hashed_uniform"]
+__all__ = ["BatchAugmentation", "affine_grid", "affine_matrices", "hashed_uniform"]
 
 
 def hashed_uniform(seed: int, keys: torch.Tensor, count: int) -> torch.Tensor:
@@ -113,7 +113,8 @@ class BatchAugmentation:
             angles = signed[:, 4 : 4 + turns] * math.radians(self.rotate)
             sizes = torch.exp(signed[:, 0] * math.log1p(self.scale))
             mirrored = draws[:, 1] < self.flip
-            theta = affine_matrices(angles, sizes, mirrored, signed[:, 4 + turns :] * 2 * self.translate, images.shape[2:])
+            shift = signed[:, 4 + turns :] * 2 * self.translate
+            theta = affine_matrices(angles, sizes, mirrored, shift, images.shape[2:])
             grid = affine_grid(theta.to(result.device), images.shape[2:])
             mode = "bicubic" if dims == 2 else "bilinear"
             moved = functional.grid_sample(result + 1.0, grid, mode=mode, padding_mode="zeros", align_corners=False)
@@ -142,7 +143,7 @@ def _cropped(images: torch.Tensor, crop: int | Sequence[int], places: torch.Tens
 
 
 def affine_grid(theta: torch.Tensor, spatial: Sequence[int]) -> torch.Tensor:
-    """Return the (B, *spatial, dims) sampling grid; what ``affine_grid`` does, in a tenth of its time."""
+    """Return the (B, *spatial, dims) sampling grid; what PyTorch's ``affine_grid`` does, in a tenth of its time."""
     dims = len(spatial)
     grid = theta[:, :, dims].reshape(-1, *[1] * dims, dims)
     for i, size in enumerate(reversed(spatial)):

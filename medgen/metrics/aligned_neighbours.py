@@ -24,10 +24,10 @@ FINE = {2: 64, 3: 40}  # voxels a side at which correlation is measured
 class AlignedSearch:
     """Finds, for each image, the training image that correlates best with it in any of several poses.
 
-    A generator that learned a scan by heart may give it back shifted, mirrored or slightly turned. Every query is turned
-    by each angle and mirrored (:func:`medgen.metrics.poses.poses`), and each of these is compared with the training
-    images of its place at every shift within reach (:func:`medgen.metrics.aligned.shifted_correlation`). To keep that
-    quick, candidates are chosen first, in all poses, by a signature that shifts do not change
+    A generator that learned a scan by heart may give it back shifted, mirrored or slightly turned. Every query is
+    turned by each angle and mirrored (:func:`medgen.metrics.poses.poses`), and each of these is compared with training
+    images at every shift within reach (:func:`medgen.metrics.aligned.shifted_correlation`). To keep that quick,
+    candidates are chosen first, in all poses, by a signature that shifts do not change
     (:class:`medgen.metrics.spectrum.SpectrumSignature`): of each subject the nearest image, and of these the nearest
     subjects', at the query's place; and beside these the nearest anywhere, since a generator may give back a scan of
     another place than it was asked for. What the choice loses, the recall of planted copies shows.

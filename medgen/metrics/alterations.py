@@ -82,8 +82,8 @@ def altered(images: Tensor, kind: str, seed: int = 0) -> Tensor:
     Args:
         images: ``(N, C, *spatial)`` in [-1, 1].
         kind: "exact"; "shifted" by up to 4 % of each side; "mirrored" left to right; "turned" by up to 5 degrees;
-            "intensity": gain and gamma each within 15 %; "noisy": Gaussian noise of spread 0.06; "blurred" by a Gaussian
-            of one pixel's width where the side is 64; "all": turned, shifted, with other intensities and noise.
+            "intensity": gain and gamma each within 15 %; "noisy": Gaussian noise of spread 0.06; "blurred" by a
+            Gaussian of one pixel's width where the side is 64; "all": turned, shifted, of other intensities, noisy.
         seed: the amounts are a function of it and of ``kind``.
 
     Returns:

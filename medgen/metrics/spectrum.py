@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -60,5 +62,5 @@ def reduced(images: Tensor, sides: dict[int, int]) -> Tensor:
     factor = min(spatial) / sides[len(spatial)]
     if factor <= 1:
         return images
-    pool = functional.adaptive_avg_pool2d if len(spatial) == 2 else functional.adaptive_avg_pool3d
+    pool: Any = functional.adaptive_avg_pool2d if len(spatial) == 2 else functional.adaptive_avg_pool3d
     return pool(images, [round(n / factor) for n in spatial])

@@ -48,6 +48,8 @@ def test_a_faithful_generator_has_ratios_near_one(faithful):
     assert row["likeness"]["frechet"]["value"] < 3 * row["likeness"]["floor_frechet"]["value"]
     assert row["likeness"]["kernel"]["low"] < 0.1
     assert row["originality"]["near_copies"] == 0
+    for detector in row["originality"]["near"].values():
+        assert detector["excess"]["low"] < 0.05
 
 
 def test_the_measured_effect_is_the_drawn_one(faithful):
@@ -87,9 +89,14 @@ def test_a_generator_of_average_patients_is_exposed_by_its_spread(world, folder)
 
 
 def test_a_copying_generator_is_caught(world, folder):
-    _, row = _main(world, folder, "copying")
-    assert row["originality"]["near_copies"] == 160
-    assert row["originality"]["closer"] == 1.0
+    metrics, row = _main(world, folder, "copying")
+    found = row["originality"]
+    assert found["near_copies"] == 160
+    assert found["fraction"]["low"] > 0.9
+    assert 40 < found["copied_subjects"] <= found["training_subjects"] == 70
+    assert found["near"]["pixels"]["excess"]["value"] == pytest.approx(0.95, abs=0.01)
+    assert metrics["memorisation"]["kinds"][0] | {"kind": "exact", "planted": 16} == metrics["memorisation"]["kinds"][0]
+    assert metrics["memorisation"]["kinds"][0]["recall"]["value"] == 1.0
 
 
 def test_a_generator_on_another_scale_is_refused(world, folder):

@@ -146,15 +146,12 @@ def test_a_finding_whose_interval_includes_one_may_be_chance():
     assert mark == "warn"
 
 
-def test_words_of_effect_spread_and_originality():
+def test_words_of_effect_and_spread():
     assert words.size_words(_figure(1.0), _figure(300, 200, 400))[1] == "good"
     assert words.size_words(_figure(1.0), _figure(300, -10, 610)) == ("No effect can be told from none.", "bad")
     assert words.size_words(_figure(1.4), _figure(300, 200, 400))[0].startswith("Exaggerated")
     assert words.size_words(_figure(0.6), _figure(300, 200, 400))[0].startswith("Too small")
     assert words.spread_words(_figure(0.6))[0].startswith("Too alike")
-    assert words.originality_words({"near_copies": 3, "images": 20, "closer": 0})[1] == "bad"
-    assert words.originality_words({"near_copies": 0, "images": 20, "closer": 0.4})[1] == "warn"
-    assert "does not prove privacy" in words.originality_words({"near_copies": 0, "images": 20, "closer": 0.0})[0]
 
 
 def test_numbers():

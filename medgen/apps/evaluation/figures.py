@@ -1,4 +1,4 @@
-"""Figures of one evaluation: likeness and originality, each beside its real counterpart."""
+"""Figures of one evaluation: likeness, beside that of real images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from medgen.apps.evaluation.planes import chosen, plane_rows
@@ -17,7 +16,6 @@ from medgen.metrics import (
     SubjectResampler,
     frechet_distance,
     kernel_distance,
-    nearest_neighbours,
 )
 from medgen.metrics.frechet import frechet_replicates
 from medgen.metrics.resampling import interval_of
@@ -31,7 +29,6 @@ __all__ = [
     "LikenessByPlane",
     "figure",
     "figure_of",
-    "originality",
     "ratio_of",
 ]
 
@@ -187,47 +184,6 @@ class LikenessByPlane:
 
 def _part(features: Array, subjects: list[str], rows: NDArray[np.bool_]) -> tuple[Array, list[str]]:
     return features[rows], chosen(subjects, rows)
-
-
-def originality(images: Array, held_out: Array, training: Array, training_subjects: list[str]) -> dict[str, Any]:
-    """How near generated images come to training images, beside how near held-out real ones do.
-
-    Args:
-        images: generated, ``(n, ...)``; volumes are compared at half their resolution.
-        held_out: real images of other subjects.
-        training: training images.
-        training_subjects: theirs.
-
-    Returns:
-        "generated" and "held_out": median correlation with the nearest training image; "closer": fraction of generated
-        images nearer to one than 99 % of held-out images are (0.01 is expected of original ones); "near_copies": number
-        that leave less than half as much unexplained as the nearest held-out image does. Beside these, for the report:
-        "flagged" (which those are), "rows" and "scores" of the three nearest subjects' images.
-    """
-    images, held_out, training = (halved(side) for side in (images, held_out, training))
-    k = min(3, len(set(training_subjects)))
-    near = nearest_neighbours(images, training, k=k, subjects=training_subjects)
-    reference = nearest_neighbours(held_out, training, k=1).scores[:, 0]
-    own = near.scores[:, 0]
-    flagged = 1 - own < 0.5 * (1 - reference.max())
-    return {
-        "images": len(own),
-        "generated": float(np.median(own)),
-        "held_out": float(np.median(reference)),
-        "closer": float(np.greater(own, np.quantile(reference, 0.99)).mean()),
-        "near_copies": int(flagged.sum()),
-        "flagged": flagged,
-        "rows": near.rows,
-        "scores": near.scores,
-    }
-
-
-def halved(images: Array) -> Array:
-    """Volumes ``(N, C, X, Y, Z)`` by the means of 2 x 2 x 2 voxels; anything else as it is."""
-    if np.ndim(images) != 5:
-        return images
-    pooled = torch.nn.functional.avg_pool3d(torch.as_tensor(np.asarray(images, np.float32)), 2)
-    return pooled.numpy()
 
 
 def _not_negative(interval: Interval) -> Interval:

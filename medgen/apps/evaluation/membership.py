@@ -137,7 +137,8 @@ def membership(
         subjects.append(part.subjects)
         group.append(codes[chosen])
     inside = np.repeat([True, False], [len(one) for one in losses])
-    values, codes, names = np.log(np.concatenate(losses).clip(min=1e-12)), np.concatenate(group), sum(subjects, [])
+    values, codes = np.log(np.concatenate(losses).clip(min=1e-12)), np.concatenate(group)
+    names = [name for side in subjects for name in side]
     for code in np.unique(codes):
         values[codes == code] -= values[codes == code].mean(0)
     score = values.mean(1)

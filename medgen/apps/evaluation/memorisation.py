@@ -152,30 +152,31 @@ class Memorisation:
             "held_out": float(np.median(self.held_out.correlation[:, 0])),
         }
 
-    def _fraction(self, flagged: NDArray[np.bool_], subjects: list[str], weights: Array) -> dict[str, Any]:
-        """The fraction that is flagged; by subjects' draws, and where these cannot vary exactly, for one image each."""
+    def _fraction(self, flagged: NDArray[Any], subjects: list[str], weights: Array) -> dict[str, Any]:
+        """The fraction that is flagged; by drawing subjects, and exactly, one image each, where draws cannot vary."""
         if 0 < flagged.sum() < len(flagged):
             return figure_of((weights * flagged).sum(1) / weights.sum(1))
         independent = len(set(subjects))
         return figure(proportion(independent if flagged.any() else 0, independent))
 
-    def controls(self) -> tuple[list[dict[str, Any]], Nearness]:
+    def controls(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Plant copies of training images, and altered held-out images, and count which are called copies.
 
         Returns:
-            For each kind its name, the number planted, the recall by either detector and by each, the fraction of
-            held-out images so altered that are called copies (None for "exact", which alters nothing), and whether the
-            nearest image found was the copied one's subject; and the nearness of the planted copies of all kinds.
+            "recall", the mean over all kinds; "kinds": for each its name, the number planted, the recall by either
+            detector and by each, the fraction of held-out images so altered that are called copies (None for "exact",
+            which alters nothing), and how often the nearest image found is of the copied subject; "thresholds" of z.
+            And by detector z of all planted copies.
         """
         kinds = [*ALTERATIONS, *(["decoded"] if self.codec is not None else [])]
         rows = {name: draw_profiles(real.subjects, min(self.planted, len(real.subjects)), self.seed)
                 for name, real in (("train", self.train), ("test", self.test))}  # fmt: skip
-        found, results = [], []
+        people = [self.train.subjects[row] for row in rows["train"].tolist()]
+        found, results, hits = [], [], []
         for kind in kinds:
             copied = self.nearness(self._altered(self.train, rows["train"], kind), self.train.covariates[rows["train"]])
             flagged, count = self.copies(copied), len(rows["train"])
-            subjects = [self.train.subjects[row] for row in copied.rows[:, 0].tolist()]
-            right = [self.train.subjects[row] == near for row, near in zip(rows["train"].tolist(), subjects, strict=True)]
+            near = [self.train.subjects[row] for row in copied.rows[:, 0].tolist()]
             alarms = None
             if kind != "exact":
                 other = self.nearness(self._altered(self.test, rows["test"], kind), self.test.covariates[rows["test"]])
@@ -187,25 +188,26 @@ class Memorisation:
                     "recall": figure(proportion(int(flagged["either"].sum()), count)),
                     "by_detector": {name: float(flagged[name].mean()) for name in DETECTORS},
                     "false_alarms": alarms,
-                    "right_subject": float(np.mean(right)),
+                    "right_subject": float(np.mean([a == b for a, b in zip(near, people, strict=True)])),
                 }
             )
             found.append(copied)
+            hits.append(flagged["either"])
+        recall = self._fraction(np.mean(hits, axis=0), people, self._weights(people))
+        thresholds = {name: scale.copy for name, scale in self.scales.items()}
         z = {name: np.concatenate([one.z[name] for one in found]) for name in DETECTORS}
-        parts = {name: np.concatenate([getattr(one, name) for one in found])
-                 for name in ("correlation", "rows", "distance", "row", "group")}  # fmt: skip
-        return results, Nearness(**parts, z=z)
+        return {"recall": recall, "kinds": results, "thresholds": thresholds}, z
 
     def _altered(self, real: RealImages, rows: NDArray[np.intp], kind: str) -> Tensor:
         images = real.images[torch.from_numpy(rows)]
-        if kind != "decoded":
+        if kind != "decoded" or self.codec is None:
             return altered(images, kind, self.seed)
-        device = next(self.codec.parameters()).device
-        return torch.cat([self.codec.decode(self.codec.encode(x.to(device))).cpu() for x in images.split(16)])
+        codec, device = self.codec, next(self.codec.parameters()).device
+        return torch.cat([codec.decode(codec.encode(part.to(device))).cpu() for part in images.split(16)]).clamp(-1, 1)
 
     def _search(self, images: Tensor, covariates: Tensor) -> Nearness:
         places = self._places(covariates)
-        group = np.nan_to_num(places[:, 0], nan=-1) if "plane" in self.columns else np.zeros(len(images))
+        group = self.plane_codes(covariates)
         features = self.features(images)
         key = key_of(self.key, _digest(images.numpy()), _digest(places), _digest(features))
         k = min(NEIGHBOURS, len(set(self.train.subjects)))
@@ -216,7 +218,14 @@ class Memorisation:
             return {"correlation": aligned.scores, "rows": aligned.rows, "distance": near.scores[:, 0],
                     "row": near.rows[:, 0]}  # fmt: skip
 
-        return Nearness(**self.cache.arrays("neighbours", key, make), group=group)
+        found: dict[str, Any] = self.cache.arrays("neighbours", key, make)
+        return Nearness(**found, group=group)
+
+    def plane_codes(self, covariates: Tensor) -> Array:
+        """The plane of each image ``(N,)``, -1 unknown; 0 for all where planes are not declared."""
+        if "plane" not in self.columns:
+            return np.zeros(len(covariates))
+        return np.nan_to_num(covariates[:, self.covariates.index("plane")].double().numpy(), nan=-1)
 
     def _places(self, values: Tensor) -> Array:
         return values[:, [self.covariates.index(name) for name in self.columns]].double().numpy()

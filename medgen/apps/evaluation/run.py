@@ -17,10 +17,10 @@ from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
 from medgen.apps.evaluation.evidence import Evidence
 from medgen.apps.evaluation.fidelity import Fidelity, checked_scale, clamped
-from medgen.apps.evaluation.figures import originality
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
 from medgen.apps.evaluation.number import NumberAgreement
+from medgen.apps.evaluation.originality import originality
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts, provenance
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import check_splits, draw_profiles
@@ -75,6 +75,10 @@ class Evaluation:
         solvers: pairs of a solver and its steps, ``[["euler", 10], ["euler", 50]]``, whose distances are compared at
             the main guidance; None for no comparison.
         solver_seeds: sets of noise for that.
+        n_planted: copies of training images of each kind, exact and altered, that are planted among the generated ones
+            to measure how many the search for copies finds.
+        membership: test whether the model's loss tells training from held-out images.
+        n_membership: images of each side in that test.
         replicates: of the bootstrap over subjects.
         seed: of profiles, noise, judge and bootstrap.
         device: of the judge.
@@ -112,11 +116,17 @@ class Evaluation:
         traits: Sequence[str] | None = None,
         solvers: Sequence[Sequence[Any]] | None = None,
         solver_seeds: int = 3,
+        n_planted: int = 48,
+        membership: bool = True,
+        n_membership: int = 192,
         replicates: int = 1000,
         seed: int = 0,
         device: str | torch.device = "cpu",
         name: str = "",
     ) -> None:
+        for name_of, count in (("n_planted", n_planted), ("n_membership", n_membership)):
+            if count < 8:
+                raise ValueError(f"{name_of}: expected 8 or more, found {count}")
         if not 4 <= n_sweep <= n_per_class:
             raise ValueError(f"expected 4 <= n_sweep <= n_per_class, found {n_sweep} and {n_per_class}")
         main = guidance if guidance is not None else getattr(sampler, "guidance", 1.0)
@@ -136,6 +146,7 @@ class Evaluation:
         self.pixel_mm = check_splits(self.real, datasets, network)
         self.ventricles = ventricles
         self.extractor = feature_extractor(extractor, extractor_weights, device)
+        self.n_planted, self.membership, self.n_membership = n_planted, membership, n_membership
         self.traits = find_traits(traits, cohort, datasets, self.question)
         self.cache = StageCache(self.output_dir / "private")
 
@@ -198,21 +209,19 @@ class Evaluation:
         of_traits, made_traits, trait_values = trait_figures(
             self.traits, question, self._trait_model, generated, resampler, self.guidance
         )
-        main, near = generated[self.guidance], {}
-        for row, (scale, images) in zip(rows, generated.items(), strict=True):
-            found = originality(images.images.numpy(), test.images.numpy(), train.images.numpy(), train.subjects)
-            near[scale] = {key: found.pop(key) for key in ("flagged", "rows", "scores")}
-            row["originality"] = found
-            row["traits"] = made_traits[scale]
+        main = generated[self.guidance]
+        for row in rows:
+            row["traits"] = made_traits[row["guidance"]]
+        memory, flagged, near = originality(self, judge, generated, rows, resampler)
         metrics = provenance(self, notices) | {
             question.judged_by: {"features": judge.features(test.images[:1]).shape[1], "epochs": len(judge.history)},
             "extractor": looks.described,
             "real": reference.figures() | {"ventricles": anatomy, "traits": of_traits},
+            "memorisation": memory,
             "generated": rows,
             "solvers": self._solvers(judge),
         }
         by_target = {"real": (test_scores, test.target), "generated": (scores[self.guidance], main.target)}
-        flagged = {scale: found["flagged"] for scale, found in near.items()}
         return Evidence(
             metrics,
             self.covariates,
@@ -220,7 +229,7 @@ class Evaluation:
             train,
             test,
             flagged,
-            near[self.guidance],
+            near,
             areas,
             by_target,
             trait_values,

@@ -31,8 +31,7 @@ def limits(metrics: Mapping[str, Any]) -> str:
     items = [
         "For research on synthetic data. No image here is of a person, and none is for diagnosis.",
         "One training run, one seed. Training again may give other figures.",
-        "Near copies are looked for by pixel correlation alone; that none was found does not show that the images "
-        "are private.",
+        "Copies of another kind than those that were planted may go unnoticed, and more images may hold more of them.",
         "The judge and the measure of the ventricles see what they were made to see. Faults of another kind go "
         "unnoticed: look at the pictures.",
     ]

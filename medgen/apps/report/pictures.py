@@ -113,12 +113,12 @@ def real_pairs(evidence: Evidence, scale: float, count: int) -> bytes:
 
 def neighbour_grid(evidence: Evidence, scale: float, count: int) -> bytes:
     """Private: the generated images nearest to a training image, each beside its three nearest subjects' images."""
-    rows, scores = evidence.neighbours["rows"], evidence.neighbours["scores"]
-    order = np.argsort(-scores[:, 0], kind="stable")[:count].tolist()
+    rows, scores, copies = (evidence.neighbours[name] for name in ("rows", "scores", "copies"))
+    order = np.lexsort((-scores[:, 0], ~copies))[:count].tolist()  # copies first, then by correlation
     tiles: list[Tensor] = []
     for row in order:
         tiles += [evidence.generated[scale].images[row], *evidence.train.images[torch.from_numpy(rows[row])]]
-    names = [f"r = {scores[row, 0]:.3f}" for row in order]
+    names = [f"r = {scores[row, 0]:.3f}{' COPY' if copies[row] else ''}" for row in order]
     columns = ["generated", *(["nearest", "second", "third"][: rows.shape[1]])]
     return grid(torch.stack(tiles), len(columns), names, columns, synthetic=evidence.metrics["simulated"])
 

@@ -46,7 +46,7 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
     """Ratios to real images, and likeness, against guidance; the green band is where real images lie."""
     rows = metrics["generated"]
     scales = np.array([row["guidance"] for row in rows])
-    figure, axes = _figure(1 + len(panels), (3.5 * (1 + len(panels)), 3.1))
+    figure, axes = new_figure(1 + len(panels), (3.5 * (1 + len(panels)), 3.1))
     shift = 0.02 * max(float(np.ptp(scales)), 0.5)
     for axis, panel in zip(axes, panels, strict=False):
         if not all(row.get(panel.part) for row in rows):
@@ -66,13 +66,13 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
     for axis in axes:
         axis.set_xlabel("guidance")
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
-    return _png(figure)
+    return png(figure)
 
 
 def tradeoff_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Fidelity against diversity, a point for each guidance, beside real images in place of generated ones."""
     pairs = (("recall", "precision"), ("coverage", "density"), ("ms_ssim", "precision"))
-    figure, axes = _figure(len(pairs), (10.6, 3.3))
+    figure, axes = new_figure(len(pairs), (10.6, 3.3))
     for axis, (across, up) in zip(axes, pairs, strict=True):
         found = [row["fidelity_sweep"] for row in rows]
         for prefix in ("real_", ""):
@@ -96,14 +96,14 @@ def tradeoff_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axis.invert_xaxis()
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_title("Fidelity against diversity, by guidance")
-    return _png(figure)
+    return png(figure)
 
 
 def band_plot(
     bands: Sequence[str], sources: Mapping[str, Sequence[Mapping[str, Any]]], ylabel: str, title: str, zero: bool
 ) -> bytes:
     """One figure with its interval for each band of a number, real beside generated; three sources at most."""
-    figure, (axis,) = _figure(1, (6.4, 3.2))
+    figure, (axis,) = new_figure(1, (6.4, 3.2))
     places = np.arange(len(bands))
     if zero:
         axis.axhline(0, color="#9aa7ae", linewidth=1)
@@ -117,12 +117,12 @@ def band_plot(
     axis.set_ylabel(ylabel)
     axis.set_title(title)
     axis.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def scatter_plot(series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str) -> bytes:
     """Single values against a number, a panel for each series, with its line of least squares; private."""
-    figure, axes = _figure(len(series), (3.2 * len(series), 3.0), sharey=True)
+    figure, axes = new_figure(len(series), (3.2 * len(series), 3.0), sharey=True)
     for axis, colour, (title, (x, y)) in zip(axes, (INK, REFERENCE, OTHER), series.items(), strict=True):
         axis.scatter(x, y, s=9, color=colour, alpha=0.45, linewidth=0)
         ends = np.array([np.min(x), np.max(x)])
@@ -130,12 +130,12 @@ def scatter_plot(series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str
         axis.set_title(title)
         axis.set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)
-    return _png(figure)
+    return png(figure)
 
 
 def solver_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Distance against network evaluations, a line for each solver."""
-    figure, (axis,) = _figure(1, (6.4, 3.2))
+    figure, (axis,) = new_figure(1, (6.4, 3.2))
     colours = (REFERENCE, OTHER, SOFT, INK)
     for number, solver in enumerate(dict.fromkeys(row["solver"] for row in rows)):
         own = sorted((row for row in rows if row["solver"] == solver), key=lambda row: row["evaluations"])
@@ -153,12 +153,12 @@ def solver_plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axis.set_ylabel("Fréchet distance")
     axis.set_title("Distance to held-out images by solver and evaluations")
     axis.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def ventricle_plot(areas: Mapping[str, Any], labels: tuple[str, str], unit: str) -> bytes:
     """Distribution of ventricle areas at equal covariates by label, cohort beside generated; nobody is singled out."""
-    figure, (axis,) = _figure(1, (6.4, 3.4))
+    figure, (axis,) = new_figure(1, (6.4, 3.4))
     ticks = []
     for place, (label, colour) in enumerate(zip(labels, (REFERENCE, OTHER), strict=True)):
         for offset, source, alpha in ((-0.2, "cohort", REAL_ALPHA), (0.2, "generated", GENERATED_ALPHA)):
@@ -173,12 +173,12 @@ def ventricle_plot(areas: Mapping[str, Any], labels: tuple[str, str], unit: str)
     patches = [Patch(color=INK, alpha=alpha, label=name) for name, alpha in
                (("cohort", REAL_ALPHA), ("generated", GENERATED_ALPHA))]  # fmt: skip
     axis.legend(handles=patches, frameon=False, fontsize=8, loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
 def score_plot(scores: Mapping[str, Any], labels: tuple[str, str]) -> bytes:
     """Distribution of the classifier's log odds by label, held-out real beside generated."""
-    figure, axes = _figure(2, (8.4, 2.9), sharey=True)
+    figure, axes = new_figure(2, (8.4, 2.9), sharey=True)
     everything = np.concatenate([values for values, _ in scores.values()])
     low, high = np.quantile(everything, [0.005, 0.995])
     grid = np.linspace(low - 0.5, high + 0.5, 200)
@@ -192,14 +192,14 @@ def score_plot(scores: Mapping[str, Any], labels: tuple[str, str]) -> bytes:
         axis.set_xlabel(f"classifier: log odds of {labels[1]}")
         axis.set_yticks([])
         axis.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def difference_plot(
     groups: Sequence[str], series: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]], ylabel: str
 ) -> bytes:
     """Differences with intervals: groups along the axis, in each a point for every series (colour, figures)."""
-    figure, (axis,) = _figure(1, (7.2, 3.4))
+    figure, (axis,) = new_figure(1, (7.2, 3.4))
     axis.axhline(0, color=INK, linewidth=1)
     places = np.arange(len(groups), dtype=float)
     for shift, (name, (colour, found)) in zip(np.linspace(-0.24, 0.24, len(series)), series.items(), strict=True):
@@ -210,10 +210,11 @@ def difference_plot(
     axis.set_xlim(-0.5, len(groups) - 0.5)
     axis.set_ylabel(ylabel)
     figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
-    return _png(figure)
+    return png(figure)
 
 
-def _figure(columns: int, size: tuple[float, float], sharey: bool = False) -> tuple[Figure, NDArray[Any]]:
+def new_figure(columns: int, size: tuple[float, float], sharey: bool = False) -> tuple[Figure, NDArray[Any]]:
+    """A figure of the report's style with a row of axes."""
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, columns, sharey=sharey))
@@ -262,7 +263,8 @@ def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
     for axis in figure.axes:
         axis.title.set(fontsize=9.5, color=INK)
         for label in (axis.xaxis.label, axis.yaxis.label):

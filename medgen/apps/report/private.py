@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report import of_number, of_trait, page, pictures
-from medgen.apps.report.words import main_row, number, originality_words
+from medgen.apps.report.originality import originality_words
+from medgen.apps.report.words import main_row, number
 
 __all__ = ["private_report"]
 
@@ -36,7 +37,7 @@ def private_report(evidence: Evidence) -> str:
     )
     near = pictures.neighbour_grid(evidence, scale, 10)
     text = (
-        f"{originality_words(found)[0]} Median correlation with the nearest training image: "
+        f"{originality_words(found, metrics['memorisation'])[0]} Median correlation with the nearest training image: "
         f"{number(found['generated'], 3)} for generated, {number(found['held_out'], 3)} for held-out real images."
     )
     caption = "The generated images nearest to a training image, beside the nearest image of each of three subjects."

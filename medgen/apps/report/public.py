@@ -10,11 +10,11 @@ from medgen.apps.evaluation.provenance import SIMULATED_NOTICE
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report import of_fidelity, of_label, of_number, page, pictures, plots, verdict
 from medgen.apps.report.background import limits, provenance, reading
+from medgen.apps.report.originality import originality_card, originality_row, originality_section
 from medgen.apps.report.words import (
     likeness_words,
     main_row,
     number,
-    originality_words,
     recommended,
     with_interval,
 )
@@ -38,6 +38,7 @@ def public_report(evidence: Evidence) -> str:
     parts += [
         *about.sections(evidence),
         *of_fidelity.anatomy_section(metrics),
+        originality_section(evidence),
         *_solvers(metrics),
         reading(about.reading(metrics)),
         limits(metrics),
@@ -64,10 +65,7 @@ def _cards(metrics: Mapping[str, Any]) -> str:
     times = row["likeness"]["frechet_over_floor"]
     value = "—" if times is None else f"{number(times, 1)} ×"
     cards.append(page.card("Do they look like real images?", value, "distance over real to real", words, mark))
-    words, mark = originality_words(row["originality"])
-    found = row["originality"]
-    copies = f"{found['near_copies']} / {found['images']}"
-    cards.append(page.card("Are they new?", copies, "near copies of training images", words, mark))
+    cards.append(originality_card(metrics))
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
@@ -79,7 +77,7 @@ def _pictures(evidence: Evidence) -> str:
 
 def _summary(metrics: Mapping[str, Any]) -> str:
     row = main_row(metrics)
-    likeness, found = row["likeness"], row["originality"]
+    likeness = row["likeness"]
     rows: list[list[str]] = []
     marks: list[str] = []
 
@@ -91,8 +89,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     times = likeness["frechet_over_floor"]
     add("Distance to held-out real images, over that of real to real (1 means alike)",
         "—" if times is None else f"{number(times, 1)} ×", "1: the floor", likeness_words(likeness))  # fmt: skip
-    add("Correlation with the nearest training image (median)", number(found["generated"], 3),
-        f"{number(found['held_out'], 3)} for held-out images", originality_words(found))  # fmt: skip
+    add(*originality_row(metrics))
     head = ["Question", f"Generated, guidance {row['guidance']:g}", "Real", "In words"]
     note = page.paragraph("Values with 95 % intervals; subjects, not slices, were resampled.")
     return page.section("Summary", note, page.table(head, rows, marks))

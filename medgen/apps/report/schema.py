@@ -134,6 +134,44 @@ _REAL_NUMBER = _object(
     }
 )
 _JUDGE = _object({"features": _COUNT, "epochs": _COUNT})
+_BY_DETECTOR = _object(dict.fromkeys(("pixels", "features"), _NUMBER))
+_NEAR = _object({"rate": _FIGURE, "excess": _FIGURE})
+_ORIGINALITY = _object(
+    {
+        "images": _COUNT,
+        "near_copies": _COUNT | {"description": "found by either detector"},
+        "by_detector": _object(dict.fromkeys(("pixels", "features"), _COUNT)),
+        "fraction": _FIGURE,
+        "training_subjects": _COUNT,
+        "copied_subjects": _COUNT,
+        "copied_fraction": _FIGURE,
+        "near": _object({"pixels": _NEAR, "features": _NEAR}, description="than 95 % of held-out images are"),
+        "generated": _NUMBER,
+        "held_out": _NUMBER,
+    }
+)
+_PLANTED = _object(
+    {
+        "kind": _TEXT,
+        "planted": _COUNT,
+        "recall": _FIGURE,
+        "by_detector": _BY_DETECTOR,
+        "false_alarms": {"anyOf": [_FIGURE, {"type": "null"}]},
+        "right_subject": _NUMBER,
+    }
+)
+_SIDES = _object({"train": _COUNT, "held_out": _COUNT})
+_MEMBERSHIP = _object(
+    {"images": _SIDES, "subjects": _SIDES, "auc": _FIGURE, "auc_subject": _FIGURE, "loss_ratio": _FIGURE}
+)
+_MEMORISATION = _object(
+    {
+        "recall": _FIGURE,
+        "kinds": {"type": "array", "items": _PLANTED, "minItems": 1},
+        "thresholds": _BY_DETECTOR,
+        "membership": {"anyOf": [_MEMBERSHIP, {"type": "null"}]},
+    }
+)
 _ROW = {
     "type": "object",
     "description": "one guidance scale",
@@ -150,9 +188,7 @@ _ROW = {
         "intensity": _INTENSITY,
         "ventricles": {"anyOf": [_GENERATED_VENTRICLES, _GENERATED_TREND]},
         "traits": {"type": "object", "additionalProperties": _GENERATED_TRAIT},
-        "originality": _object(
-            {"images": _COUNT, "generated": _NUMBER, "held_out": _NUMBER, "closer": _NUMBER, "near_copies": _COUNT}
-        ),
+        "originality": _ORIGINALITY,
         "evaluations_per_image": _COUNT,
         "seconds_per_image": {"type": "number"},
     },
@@ -219,6 +255,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         ),
         "software": {"type": "object", "additionalProperties": _TEXT},
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
+        "memorisation": _MEMORISATION,
         "generated": {"type": "array", "items": _ROW, "minItems": 1},
         "solvers": {"type": "array", "items": _SOLVER},
     },

@@ -12,6 +12,7 @@ from typing import Any
 
 from medgen.apps.report import page
 from medgen.apps.report.of_fidelity import FAR, short_of, tissue_words, variety_words
+from medgen.apps.report.originality import membership_words, originality_words
 from medgen.apps.report.words import (
     SIZE,
     SLOPE,
@@ -19,7 +20,6 @@ from medgen.apps.report.words import (
     label_words,
     main_row,
     number,
-    originality_words,
     spread_words,
 )
 
@@ -157,11 +157,19 @@ def anatomy(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
 
 def copies(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     """Whatever the words on originality call bad."""
-    words, mark = originality_words(row["originality"])
+    words, mark = originality_words(row["originality"], metrics["memorisation"])
     return words if mark == "bad" else None
 
 
-RULES: tuple[Rule, ...] = (intensity, copies, unlike, deaf, missing, alike, exaggerated, anatomy)
+def knows(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
+    """Whatever the words on membership call bad."""
+    if not metrics["memorisation"]["membership"]:
+        return None
+    words, mark = membership_words(metrics["memorisation"]["membership"])
+    return words if mark == "bad" else None
+
+
+RULES: tuple[Rule, ...] = (intensity, copies, knows, unlike, deaf, missing, alike, exaggerated, anatomy)
 
 
 def _above(ratio: Mapping[str, Any], limit: float) -> bool:

@@ -14,7 +14,6 @@ __all__ = [
     "listed",
     "main_row",
     "number",
-    "originality_words",
     "ratio_interval",
     "recommended",
     "shown_age",
@@ -166,16 +165,6 @@ def likeness_words(likeness: Mapping[str, Any]) -> Words:
         return "Not told apart from real images by this measure and sample size.", "good"
     text = f"{number(times, 1)} times the distance of real images from other real images"
     return (f"Close: {text}.", "warn") if times < 4 else (f"Visibly different: {text}.", "bad")
-
-
-def originality_words(found: Mapping[str, Any]) -> Words:
-    """Are training images repeated?"""
-    if found["near_copies"]:
-        return f"{found['near_copies']} of {found['images']} images are near copies of a training image.", "bad"
-    if found["closer"] > 0.1:
-        percent = f"{100 * found['closer']:.0f} %"
-        return f"No near copies, but {percent} lie closer to a training image than 99 % of held-out ones do.", "warn"
-    return "No near copies found by pixel correlation. This does not prove privacy.", "good"
 
 
 def _unless_uncertain(ratio: Figure, text: str) -> Words:

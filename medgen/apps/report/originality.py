@@ -1,0 +1,183 @@
+"""What a report says of copies: how many were found, how many would be, and whether the model knows its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medgen.apps.evaluation.evidence import Evidence
+from medgen.apps.report import page
+from medgen.apps.report.nearness_plot import nearness_plot
+from medgen.apps.report.words import main_row, number, with_interval
+
+__all__ = ["membership_words", "originality_card", "originality_row", "originality_section", "originality_words"]
+
+Metrics = Mapping[str, Any]
+Words = tuple[str, str]
+ENOUGH = 0.8  # mean recall of planted copies from which a search that found none says much
+KINDS = {
+    "exact": "as they are",
+    "shifted": "shifted, up to 4 % of the side",
+    "mirrored": "mirrored, left to right",
+    "turned": "turned, up to 5 degrees",
+    "intensity": "other brightness and contrast, up to 15 %",
+    "noisy": "with noise",
+    "blurred": "blurred",
+    "all": "turned, shifted, other contrast, noisy",
+    "decoded": "encoded and decoded by the model's codec",
+}
+
+
+def originality_words(found: Metrics, memory: Metrics) -> Words:
+    """Are training images repeated?"""
+    images = found["images"]
+    if found["near_copies"]:
+        return (
+            f"{found['near_copies']} of {images} images are near copies of a training image, of "
+            f"{found['copied_subjects']} of {found['training_subjects']} training subjects.",
+            "bad",
+        )
+    said = f"No copies found among {images} images by a detector of recall {_percent(memory['recall']['value'])}"
+    weakest = min(memory["kinds"], key=lambda kind: kind["recall"]["value"])
+    if weakest["recall"]["value"] < 1:
+        said += f" (least, {_percent(weakest['recall']['value'])}: {KINDS[weakest['kind']]})"
+    if memory["recall"]["value"] < ENOUGH:
+        return f"{said}. That is too low to say much.", "warn"
+    excess = found["near"]["pixels"]["excess"]
+    if excess["low"] is not None and excess["low"] > 0:
+        more = f"{_percent(excess['value'])} more of them than of held-out people come very near a training image"
+        return f"{said}, but {more}.", "warn"
+    return f"{said}.", "good"
+
+
+def membership_words(tested: Metrics) -> Words:
+    """Does the model's loss tell whom it was trained on?"""
+    auc = tested["auc_subject"]
+    if auc["low"] is None or auc["low"] <= 0.5:
+        return "By its loss the model cannot be told to know its training people from others; 0.5 is chance.", "good"
+    mark = "bad" if auc["value"] >= 0.7 else "warn"
+    return "The model denoises people it was trained on better than others: who took part can be guessed.", mark
+
+
+def originality_card(metrics: Metrics) -> str:
+    """The headline: copies found."""
+    found, memory = main_row(metrics)["originality"], metrics["memorisation"]
+    words, mark = originality_words(found, memory)
+    value = f"{found['near_copies']} / {found['images']}"
+    return page.card("Are they new?", value, f"copies found; recall {_percent(memory['recall']['value'])}", words, mark)
+
+
+def originality_row(metrics: Metrics) -> tuple[str, str, str, Words]:
+    """The row of the summary."""
+    found = main_row(metrics)["originality"]
+    words = originality_words(found, metrics["memorisation"])
+    real = f"{number(found['held_out'], 3)} for held-out images"
+    return "Correlation with the nearest training image (median)", number(found["generated"], 3), real, words
+
+
+def originality_section(evidence: Evidence) -> str:
+    """Copies found, the excess of near images, planted copies and membership."""
+    metrics = evidence.metrics
+    found, memory = main_row(metrics)["originality"], metrics["memorisation"]
+    parts = [
+        page.paragraph(originality_words(found, memory)[0]),
+        page.paragraph(
+            "Every image was compared with the training images, most of all with those of its plane and slice "
+            "position, by correlation of pixels after small shifts, rotations and mirroring, and by distance in the "
+            "judge's features. How near two different people come is known from held-out people. An image is called a "
+            "copy when it is nearer than any held-out image, and by four spreads nearer than their median."
+        ),
+        page.figure(
+            nearness_plot(evidence.neighbours["z"], memory["thresholds"]),
+            "How near images come to their nearest training image, in spreads of held-out images (0: their median). "
+            "Right of the line is a copy. What lies further out is in the last bar.",
+        ),
+        _found(metrics),
+        page.paragraph(
+            "Controls: copies of training images were planted, as they are and altered, and looked for in the same "
+            "way. False alarms are held-out images, altered likewise, that were called copies."
+        ),
+        _planted(memory),
+    ]
+    if memory["membership"]:
+        parts += _membership(memory["membership"])
+    parts.append(
+        page.paragraph(
+            "That none was found means: no copies found by this detector at this recall, among this many images. It "
+            "does not mean that the model holds nothing of the people it was trained on."
+        )
+    )
+    return page.section("Are the images new?", *parts)
+
+
+def _found(metrics: Metrics) -> str:
+    rows = []
+    for row in metrics["generated"]:
+        found = row["originality"]
+        near = found["near"]
+        rows.append(
+            [
+                f"{row['guidance']:g}{' (main)' if row['main'] else ''}",
+                f"{found['near_copies']} of {found['images']}",
+                _percents(found["fraction"]),
+                f"{found['copied_subjects']} of {found['training_subjects']}: {_percents(found['copied_fraction'])}",
+                _percents(near["pixels"]["excess"], signed=True),
+                _percents(near["features"]["excess"], signed=True),
+            ]
+        )
+    head = ["Guidance", "Copies", "Fraction of images", "Training subjects copied", "Excess of near images, pixels",
+            "Excess of near images, features"]  # fmt: skip
+    note = page.paragraph(
+        "Excess: images nearer to a training image than 95 % of held-out images are, less the 5 % that this holds for "
+        "by itself; 0 is expected of new people, and below 0 the images are farther from all training images."
+    )
+    return page.table(head, rows) + note
+
+
+def _planted(memory: Metrics) -> str:
+    rows = []
+    for kind in memory["kinds"]:
+        by, alarms = kind["by_detector"], kind["false_alarms"]
+        rows.append(
+            [
+                KINDS[kind["kind"]],
+                str(kind["planted"]),
+                _percents(kind["recall"]),
+                f"{_percent(by['pixels'])}, {_percent(by['features'])}",
+                _percent(kind["right_subject"]),
+                "—" if alarms is None else _percents(alarms),
+            ]
+        )
+    rows.append(["all kinds", "", _percents(memory["recall"]), "", "", ""])
+    head = ["Planted copies", "Number", "Recall", "By pixels, by features", "Right person found", "False alarms"]
+    return page.table(head, rows)
+
+
+def _membership(tested: Metrics) -> list[str]:
+    images, people = tested["images"], tested["subjects"]
+    words, mark = membership_words(tested)
+    text = (
+        f"Membership: the model denoised {images['train']} training images of {people['train']} subjects and "
+        f"{images['held_out']} held-out images of {people['held_out']}, with the same noise at the same levels."
+    )
+    row = [
+        "How well its loss tells the two apart (AUC)",
+        with_interval(tested["auc"]),
+        with_interval(tested["auc_subject"]),
+        with_interval(tested["loss_ratio"]),
+        words,
+    ]
+    head = ["", "Single images", "Subjects", "Loss, training / held-out", "In words"]
+    return [page.paragraph(text), page.table(head, [row], [mark])]
+
+
+def _percent(value: float) -> str:
+    return f"{number(100 * value, 1) if 0 < value < 0.1 else round(100 * value)} %"
+
+
+def _percents(figure: Metrics, signed: bool = False) -> str:
+    """A fraction with its interval in percent."""
+    if figure["value"] is None:
+        return "—"
+    shown = [f"{100 * v:+.1f}" if signed else f"{100 * v:.1f}" for v in figure.values() if v is not None]
+    return f"{shown[0]} %" + (f" ({shown[1]} to {shown[2]})" if len(shown) == 3 else "")
