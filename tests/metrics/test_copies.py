@@ -1,0 +1,68 @@
+"""The rule that held-out images set: what is a copy, and how many more images are near than chance makes."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from medgen.metrics import NearnessScale, SubjectResampler, excess_of_near, proportion
+
+
+def test_nearness_is_in_units_of_held_out_images_of_its_group():
+    random = np.random.default_rng(0)
+    groups = np.repeat([0.0, 1.0], 4000)
+    nearness = np.where(groups == 0, random.normal(3, 0.2, 8000), random.normal(5, 0.5, 8000))
+    scale = NearnessScale(nearness, groups)
+    for group in (0.0, 1.0):
+        assert np.median(scale.held_out[groups == group]) == pytest.approx(0, abs=1e-9)
+        assert scale.held_out[groups == group].std() == pytest.approx(1, abs=0.05)
+    assert scale(np.array([4.0, 4.0]), np.array([0.0, 1.0])) == pytest.approx([5, -2], abs=0.3)
+    assert scale.copy == max(4.0, scale.held_out.max())
+    with pytest.raises(ValueError, match="two held-out images or more, found 1"):
+        NearnessScale(np.ones(1), np.zeros(1))
+
+
+def test_a_held_out_image_that_comes_nearer_moves_the_threshold():
+    nearness = np.r_[np.linspace(0, 1, 99), 9.0]
+    scale = NearnessScale(nearness, np.zeros(100))
+    assert scale.copy == scale.held_out[-1] > 4
+
+
+def _excess(generated, held_out, replicates=400):
+    subjects = [f"s{i % 50}" for i in range(len(held_out))]
+    profiles = [f"s{i % 50}" for i in range(len(generated))]
+    resampler = SubjectResampler(subjects, replicates, seed=1)
+    weights = tuple(
+        np.concatenate([np.ones((1, len(names))), resampler.weights(names)]) for names in (profiles, subjects)
+    )
+    return excess_of_near(generated, held_out, weights)
+
+
+def test_people_like_the_held_out_have_no_excess_although_five_percent_are_flagged():
+    random = np.random.default_rng(1)
+    rate, excess = _excess(random.normal(size=2000), random.normal(size=2000))
+    assert rate[0] == pytest.approx(0.05, abs=0.02)
+    low, high = np.quantile(excess[1:], [0.025, 0.975])
+    assert low < 0 < high
+    assert excess[0] == pytest.approx(rate[0] - 0.05, abs=1e-3)
+
+
+def test_planted_near_images_are_the_excess():
+    random = np.random.default_rng(2)
+    generated = np.where(np.arange(1000) % 5 == 0, 6.0, random.normal(size=1000))
+    _, excess = _excess(generated, random.normal(size=1000))
+    assert excess[0] == pytest.approx(0.2 * 0.95, abs=0.03)
+    assert np.quantile(excess[1:], 0.025) > 0.1
+    everything, nothing = _excess(np.full(100, 9.0), random.normal(size=200)), _excess(np.full(100, -9.0), generated)
+    assert (everything[0][0], nothing[0][0]) == (1.0, 0.0)
+    assert everything[1][0] == pytest.approx(0.95, abs=0.005)
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 48), (48, 48), (7, 30)])
+def test_proportions_agree_with_scipy(count, of):
+    found, expected = proportion(count, of), binomtest(count, of).proportion_ci(method="exact")
+    assert found == pytest.approx((count / of, expected.low, expected.high))
+
+
+def test_a_proportion_of_none_is_refused():
+    with pytest.raises(ValueError, match="expected 0 to 0"):
+        proportion(0, 0)
