@@ -31,7 +31,8 @@ def limits(metrics: Mapping[str, Any]) -> str:
     items = [
         "For research on synthetic data. No image here is of a person, and none is for diagnosis.",
         "One training run, one seed. Training again may give other figures.",
-        "Copies of another kind than those that were planted may go unnoticed, and more images may hold more of them.",
+        "Copies of another kind than those that were planted, such as ones with the generator's own faults, may go "
+        "unnoticed, and more images may hold more of them.",
         "The judge and the measure of the ventricles see what they were made to see. Faults of another kind go "
         "unnoticed: look at the pictures.",
     ]

@@ -14,6 +14,7 @@ __all__ = ["membership_words", "originality_card", "originality_row", "originali
 
 Metrics = Mapping[str, Any]
 Words = tuple[str, str]
+MUCH = 0.7  # AUC of membership
 ENOUGH = 0.8  # mean recall of planted copies from which a search that found none says much
 KINDS = {
     "exact": "as they are",
@@ -55,8 +56,10 @@ def membership_words(tested: Metrics) -> Words:
     auc = tested["auc_subject"]
     if auc["low"] is None or auc["low"] <= 0.5:
         return "By its loss the model cannot be told to know its training people from others; 0.5 is chance.", "good"
-    mark = "bad" if auc["value"] >= 0.7 else "warn"
-    return "The model denoises people it was trained on better than others: who took part can be guessed.", mark
+    known = "The model denoises people it was trained on better than others: who took part can be guessed"
+    if auc["value"] < MUCH:
+        return f"{known} a little better than by chance.", "warn"
+    return f"{known}.", "bad"
 
 
 def originality_card(metrics: Metrics) -> str:
