@@ -13,9 +13,9 @@ from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import chosen, plane_rows
 from medgen.apps.evaluation.question import Anatomy, Question, Reference
 from medgen.apps.evaluation.real import RealImages
-from medgen.apps.evaluation.trend import BAND, trend
+from medgen.apps.evaluation.trend import BAND, populated_bands, trend
 from medgen.covariates import Covariates, Range
-from medgen.metrics import FeatureRegressor, SubjectResampler, agreement, band_starts
+from medgen.metrics import FeatureRegressor, SubjectResampler, agreement
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["NumberAgreement"]
@@ -110,7 +110,7 @@ class NumberReference(Reference):
         resampler: SubjectResampler,
     ) -> None:
         self.question, self.resampler, self.trained = question, resampler, train.target
-        self.bands = band_starts(real.target, BAND)
+        self.bands = populated_bands(real.target, real.subjects)
         self.values = self._agreement(scores, real.target, real.subjects)
         self.by_plane = {
             plane: self._agreement(scores[rows], real.target[rows], chosen(real.subjects, rows))
@@ -161,7 +161,7 @@ class NumberAnatomy(Anatomy):
         slope_ml: float | None,
     ) -> None:
         self.question, self.resampler, self.unit = question, resampler, unit
-        self.bands = band_starts(real.target, BAND)
+        self.bands = populated_bands(real.target, real.subjects)
         self.images, self.subjects = len(areas), len(set(real.subjects))
         self.values, self.adjusted_for = trend(question, areas, real, resampler, self.bands)
         self.known = None

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
-from medgen.apps.evaluation.trend import BAND, trend
+from medgen.apps.evaluation.trend import BAND, populated_bands, trend
 from medgen.data.records import record_paths
 from medgen.data.tables import normal_name
-from medgen.metrics import SubjectResampler, agreement, band_starts
+from medgen.metrics import SubjectResampler, agreement
 from medgen.metrics.feature_model import FeatureModel
 from medgen.metrics.least_squares import weighted_fit
 from medgen.spelling import nearest
@@ -26,7 +26,6 @@ __all__ = ["KNOWN_TRAITS", "Trait", "TraitTrend", "find_traits", "trait_figures"
 
 Array = NDArray[np.float64]
 KNOWN_TRAITS = ("nWBV",)  # whole-brain volume over head volume, in OASIS's tables
-SMALLEST_BAND = 5  # subjects: a band of fewer would show single people
 UNKNOWN = ("", "n/a", "na", "nan", "none", "null", ".")
 
 
@@ -133,9 +132,7 @@ class TraitTrend:
     def __init__(self, question: Question, trait: Trait, predicted: Array, resampler: SubjectResampler) -> None:
         self.question, self.resampler = question, resampler
         test, true = trait.images["test"], trait.values["test"]
-        people = {band: len({s for s, inside in zip(test.subjects, _inside(test.target, band), strict=True) if inside})
-                  for band in band_starts(test.target, BAND)}  # fmt: skip
-        self.bands = [band for band, count in people.items() if count >= SMALLEST_BAND]
+        self.bands = populated_bands(test.target, test.subjects)
         weights = np.concatenate([np.ones((1, len(true))), resampler.weights(test.subjects)])
         self.agreement = agreement(true, predicted, weights)
         residual = [_without(values, test.target) for values in (true, predicted)]
@@ -169,11 +166,6 @@ class TraitTrend:
             {"low": start, "high": start + BAND, "mean": figure_of(values[f"mean:{start:g}"])} for start in self.bands
         ]
         return {"slope": figure_of(BAND * values["slope"]), "spread": figure_of(values["spread"]), "bands": bands}
-
-
-def _inside(numbers: Array, band: float) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (numbers >= band) & (numbers < band + BAND)
-    return inside
 
 
 def _without(values: Array, number: Array) -> Array:

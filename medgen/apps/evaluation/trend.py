@@ -8,12 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.apps.evaluation.question import Question
-from medgen.metrics import SubjectResampler, number_trend
+from medgen.metrics import SubjectResampler, band_starts, number_trend
 
-__all__ = ["BAND", "trend"]
+__all__ = ["BAND", "populated_bands", "trend"]
 
 Array = NDArray[np.float64]
 BAND = 10.0  # width of the bands that figures are given by, in the number's unit
+SMALLEST_BAND = 5  # subjects: figures of a band of fewer would be those of single people
+
+
+def populated_bands(numbers: Array, subjects: list[str]) -> list[float]:
+    """Where the bands begin that hold five subjects or more."""
+    starts = np.floor(numbers / BAND) * BAND
+    people = {band: {s for s, start in zip(subjects, starts, strict=True) if start == band}
+              for band in band_starts(numbers, BAND)}  # fmt: skip
+    return [band for band, inside in people.items() if len(inside) >= SMALLEST_BAND]
 
 
 def trend(

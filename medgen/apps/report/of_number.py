@@ -213,11 +213,14 @@ def _by_band(metrics: Metrics) -> str:
     def figures(parts: Mapping[str, Metrics], key: str) -> dict[str, Sequence[Any]]:
         return {source: [band[key] for band in part["bands"]] for source, part in parts.items()}
 
+    few = "Bands of fewer than five people are not shown."
+    if not real["agreement"]["bands"]:
+        return page.section(f"By {name}", page.paragraph(few))
     both = {"held-out real": real["agreement"], "generated": row["label"]}
     plot = plots.band_plot(bands(real["agreement"]), figures(both, "bias"), unit, f"Predicted minus asked {name}", True)
     caption = (
         f"How far the {name} that the model sees lies from the one asked for, by band, with 95 % intervals. A model "
-        "shrinks to the mean, so neither lies at 0: generated images should lie where real ones do."
+        f"shrinks to the mean, so neither lies at 0: generated images should lie where real ones do. {few}"
     )
     parts = [page.figure(plot, caption, 640)]
     if row.get("ventricles"):

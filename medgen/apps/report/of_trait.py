@@ -57,12 +57,14 @@ def sections(metrics: Metrics) -> list[str]:
             f"change by {with_interval(agreed['slope'])} of the true change: it shrinks to the mean, so generated "
             "images are read beside its predictions of real ones."
         )
+        equal = listed(list(dict.fromkeys(column.split("=")[0] for column in real["adjusted_for"])))
         caption = (
-            f"Mean {name} by {label}, at equal {listed(real['adjusted_for']) or 'covariates'} in the slopes of the "
-            "table; 95 % intervals. Bands of fewer than five held-out people are not shown."
+            f"Mean {name} by {label}, with 95 % intervals; slopes are at equal {equal or 'covariates'}. "
+            "Bands of fewer than five held-out people are not shown."
         )
-        plot = page.figure(plots.band_plot(bands, figures, name, f"{name} by {label}", False), caption, 640)
-        parts.append(page.section(f"{name} by {label}", page.paragraph(text), plot))
+        plot = plots.band_plot(bands, figures, name, f"{name} by {label}", False) if bands else None
+        shown = [page.figure(plot, caption, 640)] if plot else []
+        parts.append(page.section(f"{name} by {label}", page.paragraph(text), *shown))
     return parts
 
 
