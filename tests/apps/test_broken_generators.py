@@ -7,8 +7,8 @@ import pytest
 import torch
 from planted_world import EFFECT, PlantedSampler, World, draw_brain, evaluation, ventricle_mm2
 
-from medgen.apps.report import verdict
-from medgen.metrics import ScaleError
+from medgen.apps.report import of_fidelity, verdict
+from medgen.metrics import FeatureClassifier, ScaleError, frechet_distance
 
 
 class BrokenSampler(PlantedSampler):
@@ -127,3 +127,39 @@ def test_guidance_that_exaggerates(world, folder):
     assert row["label"]["ratio"]["value"] > 1.2
     assert "The diagnosis is exaggerated: the difference in ventricle area is" in box
     assert "times as clearly as in real images" in box
+
+
+def test_another_extractor_gives_the_distances_and_is_named(world, tmp_path):
+    made = evaluation(world, PlantedSampler("faithful"), tmp_path, n_per_class=16, n_sweep=8, guidances=[2.0],
+                      replicates=100, extractor="pixels", judge=FeatureClassifier(epochs=1, amp=False))  # fmt: skip
+    metrics = made.evidence().metrics
+    assert metrics["extractor"] == {
+        "name": "pixels", "sha256": None, "distance": "Fréchet distance of pixels", "width": 48 * 48,
+    }  # fmt: skip
+    assert metrics["classifier"]["features"] == 112
+    held_out, shown = world.sets["test"].images.flatten(1).double(), made.evidence().generated[1.0]
+    rows = shown.factual
+    expected = frechet_distance(shown.images.numpy()[rows].reshape(rows.sum(), -1), held_out.numpy())
+    assert metrics["generated"][0]["likeness"]["frechet"]["value"] == pytest.approx(expected, rel=1e-6)
+    main, other = metrics["generated"]
+    assert (main["fidelity"]["n"], main["fidelity_sweep"]["n"], other["fidelity"]["n"]) == (16, 8, 8)
+    assert other["fidelity_sweep"] == other["fidelity"]
+
+
+def _figure(value, low=None, high=None):
+    return {"value": value, "low": value if low is None else low, "high": value if high is None else high}
+
+
+def test_words_say_what_figures_mean():
+    assert of_fidelity.short_of(_figure(0.3), _figure(0.9), 0.5)
+    assert not of_fidelity.short_of(_figure(0.3, 0.1, 0.95), _figure(0.9), 0.5)  # may be chance
+    assert not of_fidelity.short_of({"value": None, "low": None, "high": None}, _figure(0.9), 0.5)
+    assert of_fidelity.variety_words(_figure(0.5))[0].startswith("Too alike")
+    assert of_fidelity.variety_words(_figure(1.6))[0].startswith("Too varied")
+    assert of_fidelity.variety_words(_figure(0.5, 0.2, 1.2))[1] == "good"
+    found = {"percent": _figure(-14), "spread_ratio": _figure(1.0)}
+    assert of_fidelity.tissue_words("brain", found) == ("Brain size differs by -14 %, more than 10 %.", "bad")
+    assert of_fidelity.tissue_words("grey", found)[1] == "good"
+    assert of_fidelity.tissue_words("grey", found | {"spread_ratio": _figure(0.3)})[1] == "warn"
+    unknown = {"value": None, "low": None, "high": None}
+    assert of_fidelity.tissue_words("white", {"percent": unknown, "spread_ratio": unknown})[1] == "bad"

@@ -27,6 +27,7 @@ __all__ = ["MANIFOLD", "Diversity"]
 
 Array = NDArray[np.float64]
 MANIFOLD = ("precision", "density", "recall", "coverage")
+MOST = {"precision": 1.0, "density": np.inf, "recall": 1.0, "coverage": 1.0}
 NEIGHBOUR = 5  # Naeem et al. 2020, section 4
 DRAWS = 4  # sets of training images whose figures are averaged
 REPLICATES = 200
@@ -77,7 +78,7 @@ class Diversity:
         if n not in self._reference:
             self._reference[n] = self._of_real(n)
         k = int(self._reference[n]["k"])
-        found = {name: _figure(values) for name, values in self._manifold(features[true], seen.subjects, k).items()}
+        found = {m: _figure(v, MOST[m]) for m, v in self._manifold(features[true], seen.subjects, k).items()}
         alike, real_alike = self._similarity(seen.images, seen.covariates, seen.subjects), self._real_similarity()
         made = {
             "n": n,
@@ -101,7 +102,7 @@ class Diversity:
         result: dict[str, Any] = {"k": k}
         for name in MANIFOLD:
             mean = float(np.mean([one[name][0] for one in sets]))
-            result[f"real_{name}"] = _figure(sets[0][name] - sets[0][name][0] + mean)
+            result[f"real_{name}"] = _figure(sets[0][name] - sets[0][name][0] + mean, MOST[name])
         return result
 
     def _manifold(
@@ -186,9 +187,9 @@ def _others(subjects: list[str]) -> int:
     return len(subjects) - int(np.unique(np.asarray(subjects), return_counts=True)[1].max())
 
 
-def _figure(values: Array) -> dict[str, float | None]:
+def _figure(values: Array, most: float = np.inf) -> dict[str, float | None]:
     """Figure of an estimate and its replicates, moved to the estimate: to draw subjects anew loses neighbourhoods."""
     if np.isfinite(values[1:]).mean() < 0.5:
         return {"value": float(values[0]) if np.isfinite(values[0]) else None, "low": None, "high": None}
     found = interval_of(float(values[0]), values[1:], centred=True)
-    return figure(Interval(found.estimate, max(0.0, found.low), found.high))
+    return figure(Interval(found.estimate, max(0.0, found.low), min(most, found.high)))
