@@ -99,10 +99,12 @@ def _compared(outcome: Array, group: Array, design: Array, weights: Array) -> di
         spreads.append(residual_spread(design[rows], outcome[rows], solution, weights[:, rows]))
     varies = float(spreads[0][0]) > 1e-6 * abs(float(means[0][0]))  # drawn phantoms may be all of one size
     difference = weighted_fit(np.column_stack([design, group]), outcome, weights)[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # there may be none of a tissue
+        percent = 100 * difference / means[0]
     return {
         "real": figure_of(means[0]),
         "generated": figure_of(means[1]),
         "difference": figure_of(difference),
-        "percent": figure_of(100 * difference / means[0]),
+        "percent": figure_of(percent),
         "spread_ratio": ratio_of(spreads[1], spreads[0]) if varies else nothing,
     }
