@@ -165,7 +165,8 @@ def _definition(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _compare_splits(trained: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
     """Say so when a codec may have been trained on the people that a model is going to be tested on."""
-    for name in ("seed", "split_fractions", "leave_site_out", "simulated_subjects"):
+    people = ("label_map", "exclude_labels", "scan_rule", "simulated_subjects", "simulated_confounded", "covariates")
+    for name in ("seed", "split_fractions", "leave_site_out", *people):
         if "splits" in config and name in trained and name in config and trained[name] != config[name]:
             logger.warning(
                 "%s was trained with %s=%r, this run has %r: it may have seen people that are held out here",

@@ -205,7 +205,8 @@ class GenerativeTrainer(Resumable, SupervisedTrainer):
 
     def run_facts(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be the uninterrupted one."""
-        return super().run_facts() | {"process": repr(self.process), "coupling": self.coupling}
+        own = {"process": repr(self.process), "coupling": self.coupling, "codec": getattr(self.codec, "sha256", None)}
+        return super().run_facts() | own
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: Any) -> dict[str, Any]:
         if batchdata is None:

@@ -1,5 +1,6 @@
 """Planted generators asked for ages: the faithful one passes, the others are exposed by the figure that is meant to."""
 
+import copy
 import json
 
 import pytest
@@ -85,6 +86,17 @@ def test_reports_of_an_age(tmp_path, simulated):
     private = tmp_path / "report_private.html"
     assert private.stat().st_mode & 0o777 == 0o600
     assert "Held-out real images" in private.read_text(encoding="utf-8")
+
+
+def test_bands_of_few_people_are_not_published(world, folder):
+    changed = copy.deepcopy(world)
+    held_out = changed.sets["test"]
+    for data in changed.sets.values():
+        data.covariates[:, 1].clamp_(max=89)
+    held_out.covariates[[s == held_out.subjects[0] for s in held_out.subjects], 1] = 95.5
+    metrics = _of_age(changed, folder, "faithful").evidence().metrics
+    for part in (metrics["real"]["agreement"], metrics["real"]["ventricles"], metrics["generated"][0]["label"]):
+        assert [band["low"] for band in part["bands"]] == [60.0, 70.0, 80.0]
 
 
 def test_words_of_numbers():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,6 +143,39 @@ def test_pictures_of_real_people_are_on_the_private_page_alone(world, tmp_path):
     assert "PRIVATE" in private
 
 
+def test_everybody_is_compared_after_the_own_time(world, tmp_path):
+    people = People()
+    own = np.linspace(2.0, 11.0, len(people.rows)).round()
+    later = torch.stack([people.draw(i, years) for i, years in enumerate(own.tolist())])
+    people.visits = replace(people.visits, later=later, years=own)
+    found = evidence(world, people, "faithful", tmp_path).evidence()
+    two = found.metrics["two_visits"]
+    assert two["years"] == found.interval == np.round(np.median(own))
+    assert two["image_error"]["translation"]["value"] == pytest.approx(0, abs=2e-3)
+    # without noise of their own, the others' change by the year would be everybody's
+    assert two["area_error"]["mean of the others"]["value"] < 0.2 * two["area_error"]["no change"]["value"]
+
+
+def test_visits_of_some_months_are_an_interval_too(world, tmp_path):
+    people = People()
+    people.visits = replace(people.visits, years=np.full(len(people.rows), 0.4))
+    made = evidence(world, people, "faithful", tmp_path)
+    assert made.interval == 1.0
+    assert made.evidence().metrics["two_visits"]["years"] == 1.0
+
+
+def test_strength_0_is_not_taken_for_the_translators_own(world, tmp_path):
+    made = evidence(world, People(), "faithful", tmp_path, strengths=[1.0, 0.0])
+    whole, none = (row["change_per_year"]["value"] for row in made.evidence().metrics["area"]["by_strength"])
+    assert whole > 20
+    assert none == pytest.approx(0, abs=1e-6)
+
+
+def test_ages_outside_training_are_told(world, tmp_path):
+    notices = evidence(world, People(), "faithful", tmp_path, years=[5, 60]).evidence().metrics["notices"]
+    assert "+60 years: 10 of 10 ages lie outside the training range: extrapolated." in notices
+
+
 def test_nobody_is_judged_whom_the_model_learned_from(world, tmp_path):
     people = People()
     people.visits.subjects[0] = world.sets["train"].subjects[0]
@@ -206,3 +240,7 @@ def test_first_and_last_visits_are_read_in_pairs():
     assert visits.later[2:, 0, 0, 0].tolist() == pytest.approx([0.75, 0.75])
     assert visits.later[:2].isnan().all()
     assert read_visits(dataset, COVARIATES, records, False, people=1).subjects == ["a", "a"]
+    twice = [*records, {"image": "x3", "subject": "a", "age": 60.0}]  # scanned again on the same day
+    assert read_visits(dataset, COVARIATES, twice, False, people=1).places == [0, 1]
+    with pytest.raises(ValueError, match="1 visit"):
+        read_visits(dataset, COVARIATES, [*records, {"image": "x4", "subject": "a"}], simulated=False)

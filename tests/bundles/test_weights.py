@@ -9,6 +9,7 @@ from monai.networks.nets import AutoencoderKL
 
 from medgen.bundles import adopt_trained, inlined, load_codec, load_trained
 from medgen.bundles.check import runnable_parts
+from medgen.bundles.weights import _compare_splits
 from medgen.handlers import write_model
 from medgen.networks import IdentityCodec, KLCodec
 
@@ -63,6 +64,17 @@ def test_a_codec_that_is_missing_damaged_or_of_another_size_is_named(models):
     (models / "codec.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"found no trained codec. Make it with train_autoencoder\.json"):
         load_trained(torch.nn.Linear(2, 2), models / "model.pt", "cpu", codec())
+
+
+def test_a_codec_that_may_have_seen_people_held_out_here_is_said(tmp_path, caplog):
+    config = {"splits": "$...", "seed": 0, "exclude_labels": [], "covariates": {"diagnosis": ["NC", "AD"]}}
+    _compare_splits(config, config, tmp_path)
+    assert not caplog.records
+    _compare_splits(config | {"exclude_labels": ["MCI"], "seed": 1}, config, tmp_path)
+    assert ["seed=1" in caplog.text, "exclude_labels=['MCI']" in caplog.text, len(caplog.records)] == [True, True, 2]
+    caplog.clear()
+    _compare_splits(config, config | {"covariates": {"diagnosis": ["NC", "MCI", "AD"]}}, tmp_path)
+    assert "it may have seen people that are held out here" in caplog.text
 
 
 def test_a_pixel_model_has_no_codec_to_load(tmp_path):

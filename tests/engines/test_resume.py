@@ -19,6 +19,7 @@ from medgen.engines import GenerativeEvaluator, read_checkpoint
 from medgen.engines.run_directory import checkpoints
 from medgen.handlers import EMA, CheckpointHandler, CsvLogger
 from medgen.handlers.csv_logger import read_csv
+from medgen.networks import IdentityCodec
 from medgen.processes import RectifiedFlow
 
 ITERATIONS = 18  # three epochs of six, an optimizer step every two
@@ -193,6 +194,17 @@ def test_what_makes_the_resume_inexact_is_announced(tmp_path, caplog):
     toy_trainer(tmp_path, epochs=1).run()
     toy_trainer(seed=1).resume(tmp_path)
     assert "seed=0" in caplog.text
+
+
+def test_another_codec_is_announced(tmp_path, caplog):
+    def trainer(sha256, **place):
+        codec = IdentityCodec()
+        codec.sha256 = sha256  # as of one that was read from a file
+        return toy_trainer(codec=codec, **place)
+
+    trainer("a" * 64, run_dir=tmp_path, epochs=1).run()
+    trainer("b" * 64).resume(tmp_path)
+    assert f"codec='{'a' * 64}'" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["batch size", "learning rate"])

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "SIMULATED_NOTICE", "cohort_notices", "model_facts", "provenance"]
 
 SCHEMA = "medgen.evaluation/1"
+_OF_SPLITS = ("seed", "split_fractions", "leave_site_out")
 SIMULATED_NOTICE = (
     "SIMULATED DATA. The people of this cohort do not exist; nothing here says anything about patients. "
     "What can be judged is whether the generator learned what was put into the data."
@@ -97,10 +98,24 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
     }
 
 
-def cohort_notices(cohort: Any) -> list[str]:
-    """What a reader must be told about cohort and splits."""
+def cohort_notices(cohort: Any, codec: Any = None, trained: Mapping[str, Any] | None = None) -> list[str]:
+    """What a reader must be told about cohort and splits.
+
+    Args:
+        cohort: a :class:`medgen.data.Cohort`.
+        codec: of the model; it was trained before it, maybe on other people.
+        trained: settings of the model's training, from its manifest.
+    """
     notices = [SIMULATED_NOTICE] if getattr(cohort, "simulated", False) else []
     notices += [str(notice) for notice in getattr(cohort, "notices", ())]
     if getattr(cohort, "split_unit", "subject") == "scan" and not any("split by scan" in n for n in notices):
         notices.append("Split by scan, not by subject: scans of one person may be on both sides.")
+    source = getattr(codec, "source", None)
+    if source is not None and manifest_path(source).is_file():
+        manifest, here = read_manifest(source, check=False), cohort.fingerprint()
+        its, own = manifest.get("config") or {}, trained or {}
+        others = [name for name in _OF_SPLITS if name in its and name in own and its[name] != own[name]]
+        if manifest.get("data_fingerprint", here) != here or others:
+            why = f"with another {', '.join(others)}" if others else "on another cohort, or with other covariates"
+            notices.append(f"The codec was trained {why}: it may have learned from people who are held out here.")
     return notices

@@ -175,7 +175,7 @@ class Evaluation:
         train, test, question = self.real["train"], self.real["test"], self.question
         judge = self._trained_judge()
         generated = self._generated()
-        notices = cohort_notices(self.cohort) + question.notices(self.real)
+        notices = cohort_notices(self.cohort, self.codec, self.model["config"]) + question.notices(self.real)
         notices += checked_scale(generated, test)
         generated = clamped(generated)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import hashlib
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts
 from medgen.apps.translation.figures import Resampled
 from medgen.apps.translation.questions import area_of, identity, predicted_age, second_visits, ventricles, where
-from medgen.apps.translation.visits import Visits
+from medgen.apps.translation.visits import Visits, extrapolated_notices, own_years
 from medgen.covariates import Covariates
 from medgen.files import key_of
 from medgen.inferers import Translate
@@ -121,15 +122,15 @@ class TranslationEvidence:
         self.output_dir, self.name, self.seed = Path(output_dir), name, seed
         self.model = model_facts(network, weights, cohort)
         between = visits.years[visits.paired]
-        self.interval = float(np.round(np.median(between))) if len(between) else None
+        self.interval = max(float(np.round(np.median(between))), 1.0) if len(between) else None
         asked = {float(y) for y in years} | ({self.interval} if self.interval else set())
         self.years, self.strengths, self.settings = sorted(asked), [float(s) for s in strengths], list(settings)
         self.regressor = FeatureRegressor(seed=seed, device=device) if regressor is None else regressor
         self.cache = StageCache(self.output_dir / "private")
         self.resampled = Resampled(visits.subjects, replicates, seed)
         self.replicates = replicates
-        few = np.linspace(0, len(visits.subjects) - 1, min(control, len(visits.subjects))).round().astype(int)
-        self.few = np.unique(few)
+        count = len(visits.subjects)
+        self.few = np.unique(np.linspace(0, count - 1, min(control, count)).round().astype(int))
         self.column = covariates.index("age")
 
     def run(self) -> dict[str, Any]:
@@ -144,9 +145,12 @@ class TranslationEvidence:
     def evidence(self) -> Translated:
         """Run all stages."""
         visits = self.visits
-        asked = torch.stack([self._aged(visits.covariates, year) for year in (0.0, *self.years)], dim=1)
-        made = self._translated("main", visits.images, visits.covariates, asked).clamp(-1, 1)
-        same, aged = made[:, 0], dict(zip(self.years, made[:, 1:].unbind(1), strict=True))
+        asked = [self._aged(visits.covariates, year) for year in (0.0, *self.years)]
+        if (own := own_years(visits, self.interval)) is not None:
+            asked.append(self._aged(visits.covariates, own))
+        made = self._translated("main", visits.images, visits.covariates, torch.stack(asked, dim=1)).clamp(-1, 1)
+        same, aged = made[:, 0], dict(zip(self.years, made[:, 1:].unbind(1), strict=False))
+        then = made[:, -1] if own is not None else None if self.interval is None else aged[self.interval]
         farthest = self.interval or self.years[-1]
         old = self._aged(visits.covariates, farthest)
         back = self._translated("back", aged[farthest], old, visits.covariates[:, None]).clamp(-1, 1)[:, 0]
@@ -159,12 +163,12 @@ class TranslationEvidence:
             "age": predicted_age(visits, same, aged, self._trained_regressor(), self.column, self.resampled),
             "area": ventricles(visits, same, aged, self.column, self.resampled)
             | {"by_strength": self._area_by_strength()},
-            "where": where(visits, same, aged, self.interval, self.resampled),
-            "two_visits": second_visits(visits, same, aged, self.interval, self.replicates, self.seed),
+            "where": where(visits, same, then, self.interval, self.resampled),
+            "two_visits": second_visits(visits, same, then, self.interval, self.replicates, self.seed),
         }
         return Translated(metrics, visits, same, aged, self.interval, self.column)
 
-    def _aged(self, rows: Tensor, years: float) -> Tensor:
+    def _aged(self, rows: Tensor, years: float | Tensor) -> Tensor:
         older = rows.clone()
         older[:, self.column] += years
         return older
@@ -176,12 +180,8 @@ class TranslationEvidence:
         """Translate in chunks that are kept, so that an interrupted run goes on."""
         inferer = inferer or self.inferer
         parts, size = [], inferer.sampler.max_batch
-        about = [
-            inferer.process.to_dict(),
-            inferer.sampler.to_dict(),
-            inferer.refinements,
-            strength or inferer.strength,
-        ]
+        reached = inferer.strength if strength is None else strength
+        about = [inferer.process.to_dict(), inferer.sampler.to_dict(), inferer.refinements, reached]
         for first in range(0, len(images), size):
             chunk = [part[first : first + size] for part in (images, source, asked)]
             key = key_of(__version__, self.model["sha256"], about, [hash_of(part) for part in chunk])
@@ -199,27 +199,25 @@ class TranslationEvidence:
         """Error of the way there and back alone, by strength and setting."""
         few = self.visits.subset(self.few)
         resampled = Resampled(few.subjects, self.replicates, self.seed)
-        rows = []
-        plain = {"solver": self.inferer.sampler.solver, "steps": self.inferer.sampler.steps}
-        for setting in [plain | {"refinements": self.inferer.refinements}, *self.settings]:
+        rows, own = [], self.inferer
+        plain = {"solver": own.sampler.solver, "steps": own.sampler.steps, "refinements": own.refinements}
+        for setting in [plain, *self.settings]:
             sampler = copy.copy(self.inferer.sampler)
             sampler.solver, sampler.steps = setting["solver"], int(setting["steps"])
             refinements = int(setting.get("refinements", 0))
             inferer = copy.copy(self.inferer)
             inferer.sampler, inferer.refinements = sampler, refinements
             for strength in self.strengths:
-                own = few.covariates[:, None]
-                same = self._translated("control", few.images, few.covariates, own, inferer, strength)[:, 0].clamp(
-                    -1, 1
-                )
-                each = 2 if sampler.solver in ("heun", "midpoint") else 1
+                asked = few.covariates[:, None]
+                same = self._translated("control", few.images, few.covariates, asked, inferer, strength)[:, 0]
+                same = same.clamp(-1, 1)
+                evaluations = (2 if sampler.solver in ("heun", "midpoint") else 1) * sampler.steps * (2 + refinements)
+                given = {"solver": sampler.solver, "steps": sampler.steps, "refinements": refinements}
                 rows.append(
                     {
-                        "solver": sampler.solver,
-                        "steps": sampler.steps,
-                        "refinements": refinements,
+                        **given,
                         "strength": strength,
-                        "evaluations": each * sampler.steps * (2 + refinements),
+                        "evaluations": evaluations,
                         "mean_absolute_error": resampled.mean(mean_absolute_error(same, few.images)),
                         "psnr_db": resampled.mean(psnr(same, few.images)),
                         "images": len(few.subjects),
@@ -237,7 +235,7 @@ class TranslationEvidence:
         model, age = self.regressor, self.column
         train, validation = (_known(data, age) for data in (self.train, self.validation))
         settings = {k: v for k, v in vars(model).items() if isinstance(v, (int, float, str)) and k[0] != "_"}
-        key = key_of(__version__, hash_of(train[0]), hash_of(validation[0]), settings)
+        key = key_of(__version__, [hash_of(part) for part in (*train[:2], *validation[:2])], settings)
         path = self.cache.path("regressor", key, ".pt")
         if path.is_file():
             loaded: FeatureRegressor = model.load(path, key)
@@ -267,7 +265,8 @@ class TranslationEvidence:
             "name": self.name,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "simulated": visits.simulated,
-            "notices": cohort_notices(self.cohort),
+            "notices": cohort_notices(self.cohort, inferer.codec, self.model["config"])
+            + extrapolated_notices(visits.covariates, self.train.covariates, self.column, self.years),
             "model": {key: self.model[key] for key in ("sha256", "parameters", "iteration")},
             "data": {
                 "people": len(set(visits.subjects)),
@@ -292,8 +291,6 @@ class TranslationEvidence:
 
 def hash_of(part: Tensor) -> str:
     """Return a hash of a tensor's values."""
-    import hashlib
-
     return hashlib.sha256(part.detach().float().contiguous().numpy().tobytes()).hexdigest()
 
 

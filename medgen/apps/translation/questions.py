@@ -110,12 +110,22 @@ def ventricles(visits: Visits, same: Tensor, aged: Aged, column: int, resampled:
     return result
 
 
-def where(visits: Visits, same: Tensor, aged: Aged, years: float | None, resampled: Resampled) -> Answers | None:
-    """How the change asked for lies where the truth changes, beside the change seen and the control's error."""
-    if visits.masks is None or visits.later_masks is None or years is None:
+def where(
+    visits: Visits, same: Tensor, then: Tensor | None, years: float | None, resampled: Resampled
+) -> Answers | None:
+    """How the change asked for lies where the truth changes, beside the change seen and the control's error.
+
+    Args:
+        visits: the people.
+        same: the no-change control.
+        then: translated to each one's age at the second visit; None without second visits.
+        years: between two visits, in whole years.
+        resampled: draws of people.
+    """
+    if visits.masks is None or visits.later_masks is None or then is None:
         return None
     maps = {
-        "translated": aged[years] - same,
+        "translated": then - same,
         "seen at the second visit": visits.later - visits.images,
         "no change": same - visits.images,
     }
@@ -138,24 +148,29 @@ def where(visits: Visits, same: Tensor, aged: Aged, years: float | None, resampl
 
 
 def second_visits(
-    visits: Visits, same: Tensor, aged: Aged, years: float | None, replicates: int = 1000, seed: int = 0
+    visits: Visits, same: Tensor, then: Tensor | None, years: float | None, replicates: int = 1000, seed: int = 0
 ) -> Answers | None:
-    """Errors of the predicted change, beside no change and the mean change of all others."""
-    if years is None:
+    """Errors of the predicted change, beside no change and the mean change of all others; see :func:`where`.
+
+    The others' change is taken by the year, since not everybody comes again after the same time.
+    """
+    if then is None:
         return None
     rows, pixel = visits.paired, visits.pixel_mm
     subjects, places = [visits.subjects[r] for r in rows], [visits.places[r] for r in rows]
     resampled = Resampled(subjects, replicates, seed)
     own, seen = visits.images[rows], visits.later[rows]
-    change = (aged[years] - same)[rows]
+    change = (then - same)[rows]
     area = area_of(own, pixel)
     grown = area_of(seen, pixel) - area
+    between = visits.years[rows]
     told = {
-        "translation": area_of(aged[years][rows], pixel) - area_of(same[rows], pixel),
+        "translation": area_of(then[rows], pixel) - area_of(same[rows], pixel),
         "no change": np.zeros(len(rows)),
-        "mean of the others": left_out_means(grown, subjects, places),
+        "mean of the others": between * left_out_means(grown / between, subjects, places),
     }
-    others = torch.from_numpy(left_out_means((seen - own).double().numpy(), subjects, places)).float()
+    apart = between.reshape(-1, *[1] * (own.ndim - 1))
+    others = torch.from_numpy(apart * left_out_means((seen - own).double().numpy() / apart, subjects, places)).float()
     images = {"translation": own + change, "no change": own, "mean of the others": own + others}
     errors = {
         name: {

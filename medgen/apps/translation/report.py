@@ -173,7 +173,8 @@ def _visits(metrics: Mapping[str, Any]) -> str:
         for name in found["area_told"]
     ]
     text = (
-        f"{found['people']} people were seen again after {found['years']:g} years; the ventricle area had changed by "
+        f"{found['people']} people were seen again after {found['years']:g} years (the median; each is compared at "
+        "the person's own time); the ventricle area had changed by "
         f"{with_interval(found['area_seen'], 1)}. Told beforehand from the first visit: by translation, by taking no "
         f"change, and by the mean change of all other people. {_verdict(found, 'area', 'area')} "
         f"{_verdict(found, 'image', 'image')}"

@@ -16,7 +16,7 @@ from torch import Tensor
 from medgen.covariates import Covariates
 from medgen.data.cohort import Cohort
 
-__all__ = ["Visits", "held_out_visits", "read_visits"]
+__all__ = ["Visits", "extrapolated_notices", "held_out_visits", "own_years", "read_visits"]
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def read_visits(
     chosen = sorted(visits)[:people]
     scans: list[dict[str, Any]] = []
     for name in chosen:
-        own = sorted(visits[name], key=lambda record: float(record.get("age", np.nan)))
-        if not np.isfinite(float(own[0].get("age", np.nan))):
-            raise ValueError(f"records: the age of {len(own)} visit(s) of a person is unknown; expected it for each")
-        scans += [own[0], own[-1]] if len(own) > 1 else own
+        ages = [float(record.get("age", np.nan)) for record in visits[name]]
+        if unknown := int((~np.isfinite(ages)).sum()):
+            raise ValueError(f"records: the age of {unknown} visit(s) of a person is unknown; expected it for each")
+        first_visit, last_visit = int(np.argmin(ages)), int(np.argmax(ages))  # two scans of one age are no two visits
+        scans += [visits[name][n] for n in sorted({first_visit, last_visit}, key=ages.__getitem__)]
     masks = _with_masks(scans, folder) if simulated and folder is not None else None
     data = dataset(data=masks or scans)
     images = data.images.float()
@@ -164,6 +165,36 @@ def held_out_visits(
         return read_visits(dataset, covariates, records, simulated=False, people=people)
     cohort = Cohort(again, covariates)
     return read_visits(dataset, covariates, cohort.records, cohort.simulated, people, folder=again)
+
+
+def own_years(visits: Visits, interval: float | None) -> Tensor | None:
+    """Each person's years between two visits; None where ``interval`` is that of all, or nobody was seen twice.
+
+    Args:
+        visits: the people; those without a second visit get the interval.
+        interval: that is asked for anyway.
+    """
+    between = visits.years[visits.paired]
+    if interval is None or bool((np.abs(between - interval) < 0.01).all()):
+        return None
+    return torch.from_numpy(np.where(np.isfinite(visits.years), visits.years, interval)).float()
+
+
+def extrapolated_notices(asked: Tensor, trained: Tensor, column: int, years: Sequence[float]) -> list[str]:
+    """Say how many of the ages asked for lie outside those of the training images.
+
+    Args:
+        asked: (N, K) covariates of the people.
+        trained: (M, K) of the training images.
+        column: of the age.
+        years: that are added.
+    """
+    own, seen = (rows[:, column][rows[:, column].isfinite()] for rows in (asked, trained))
+    notices = []
+    for year in years:
+        if count := int(((own + year < seen.min()) | (own + year > seen.max())).sum()):
+            notices.append(f"{year:+g} years: {count} of {len(own)} ages lie outside the training range: extrapolated.")
+    return notices
 
 
 def _with_masks(scans: list[dict[str, Any]], folder: str | Path) -> list[dict[str, Any]] | None:
