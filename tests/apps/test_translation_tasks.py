@@ -159,6 +159,20 @@ def test_masks(tmp_path):
         read_mask({"center": [0.5, 0.5]}, (4, 4))
 
 
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_mask_drawn_on_a_written_slice_lies_where_it_was_drawn(plane, tmp_path):
+    drawn = torch.full((1, 6, 8), -1.0)
+    drawn[0, 1, 5:7] = 1.0
+    out = DerivedImages(tmp_path, simulated=True, pixel_mm=3.0)
+    row = out.image(drawn, 0, "mask", {}, plane)
+    for kind in ("nifti", "png"):
+        assert torch.equal(read_mask(tmp_path / row[kind], (6, 8)), drawn[0] > 0)
+    volume = nibabel.Nifti1Image(np.ones((6, 8, 3), np.float32), np.eye(4))
+    nibabel.save(volume, tmp_path / "volume.nii.gz")
+    with pytest.raises(ValueError, match="expected one slice"):
+        read_mask(tmp_path / "volume.nii.gz", (6, 8))
+
+
 def test_an_earlier_request_is_removed_and_nothing_else(tmp_path):
     def write(kinds):
         out = DerivedImages(tmp_path, simulated=True, nifti=False)

@@ -168,10 +168,16 @@ def read_mask(mask: Any, size: tuple[int, ...]) -> Tensor:
                 f'mask: found the keys {sorted(mask)}, expected "centre" and "size", or the path of a file'
             )
         return box_mask(size, mask["centre"], mask["size"])
-    from medgen.data.images import read_image
+    from medgen.data.images import PLANES, plane_view, read_image
 
-    values = read_image(str(mask)).as_tensor()[0]
-    values = values[..., 0] if values.ndim == len(size) + 1 and values.shape[-1] == 1 else values
+    image = read_image(str(mask)).as_tensor()
+    if image.ndim == 4 and len(size) == 2:  # a slice that lies in space is shown as slices of volumes are
+        thin = [plane for plane, axis in PLANES.items() if image.shape[1 + axis] == 1]
+        if len(thin) != 1:
+            found = tuple(image.shape[1:])
+            raise ValueError(f"mask: {mask} has the size {found}, expected one slice, of {size}, the image's own grid")
+        image = plane_view(image, thin[0])[0]
+    values = image[0]
     if tuple(values.shape) != size:
         raise ValueError(f"mask: {mask} has the size {tuple(values.shape)}, expected {size}, the image's own grid")
     found: Tensor = values > 0.5 * float(values.max())
