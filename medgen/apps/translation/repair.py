@@ -174,8 +174,8 @@ def read_mask(mask: Any, size: tuple[int, ...]) -> Tensor:
     if image.ndim == 4 and len(size) == 2:  # a slice that lies in space is shown as slices of volumes are
         thin = [plane for plane, axis in PLANES.items() if image.shape[1 + axis] == 1]
         if len(thin) != 1:
-            found = tuple(image.shape[1:])
-            raise ValueError(f"mask: {mask} has the size {found}, expected one slice, of {size}, the image's own grid")
+            shape = tuple(image.shape[1:])
+            raise ValueError(f"mask: {mask} has the size {shape}, expected one slice, of {size}, the image's own grid")
         image = plane_view(image, thin[0])[0]
     values = image[0]
     if tuple(values.shape) != size:
