@@ -91,7 +91,7 @@ def membership(
     resampler: SubjectResampler,
     cache: StageCache,
     model_hash: str,
-    images: int = 192,
+    images: int = 128,
     codec: Any = None,
     seed: int = 0,
     amp: bool | str = False,

@@ -118,7 +118,7 @@ class Evaluation:
         solver_seeds: int = 3,
         n_planted: int = 48,
         membership: bool = True,
-        n_membership: int = 192,
+        n_membership: int = 128,
         replicates: int = 1000,
         seed: int = 0,
         device: str | torch.device = "cpu",
