@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medgen.data import BatchAugmentation
-from medgen.data.augmentation import _affine, _grid, hashed_uniform
+from medgen.data.augmentation import affine_grid, affine_matrices, hashed_uniform
 from medgen.randomness import generator
 
 STILL = {"flip": 0.0, "rotate": 0.0, "scale": 0.0, "translate": 0.0, "intensity": 0.0}
@@ -137,11 +137,13 @@ def test_same_key_same_change() -> None:
 def test_grid_is_that_of_torch(spatial: tuple[int, ...]) -> None:
     theta = torch.randn(4, len(spatial), len(spatial) + 1)
     expected = torch.nn.functional.affine_grid(theta, [4, 1, *spatial], align_corners=False)
-    assert torch.allclose(_grid(theta, spatial), expected, atol=1e-5)
+    assert torch.allclose(affine_grid(theta, spatial), expected, atol=1e-5)
 
 
 def test_affine_of_no_change_is_the_identity() -> None:
-    theta = _affine(torch.zeros(2, 3), torch.ones(2), torch.zeros(2, dtype=torch.bool), torch.zeros(2, 3), (4, 5, 6))
+    theta = affine_matrices(
+        torch.zeros(2, 3), torch.ones(2), torch.zeros(2, dtype=torch.bool), torch.zeros(2, 3), (4, 5, 6)
+    )
     assert torch.equal(theta, torch.eye(3, 4).repeat(2, 1, 1))
 
 
