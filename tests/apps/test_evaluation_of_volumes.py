@@ -18,7 +18,7 @@ from medgen.metrics.feature_model import views
 COVARIATES = Covariates(
     age=Range(18, 100, "years"), plane=["axial", "coronal", "sagittal"], slice=Range(0, 1, "fraction")
 )
-SHAPE, VOXEL_MM = (32, 40, 32), 5.0
+SHAPE, VOXEL_MM = (26, 32, 24), 6.0
 SLOPE, SPREAD = 0.9, 6.0  # ml a year, ml
 
 
@@ -65,7 +65,7 @@ class PlantedSampler:
 def world():
     random = np.random.default_rng(0)
     sets, records, columns = {}, [], []
-    for split, count in (("train", 24), ("validation", 8), ("test", 20)):
+    for split, count in (("train", 20), ("validation", 6), ("test", 18)):
         names = [f"secret-{split}-{i}" for i in range(count)]
         ages = random.uniform(60, 88, count)
         volumes = [volume_ml(age, random) for age in ages]
@@ -91,7 +91,7 @@ def test_volumes_are_evaluated_in_millilitres(world, tmp_path):
     cohort, sets = world
     evaluation = Evaluation(
         torch.nn.Linear(1, 1), "process", PlantedSampler(), COVARIATES, cohort, *sets.values(), tmp_path, label="age",
-        judge=FeatureRegressor(epochs=6, amp=False), n_per_class=20, n_sweep=8, guidances=[], replicates=100,
+        judge=FeatureRegressor(epochs=6, amp=False), n_per_class=18, n_sweep=8, guidances=[], replicates=100,
         membership=False, n_planted=8,
         name="volumes",
     )  # fmt: skip
