@@ -144,6 +144,8 @@ def test_another_extractor_gives_the_distances_and_is_named(world, tmp_path):
     main, other = metrics["generated"]
     assert (main["fidelity"]["n"], main["fidelity_sweep"]["n"], other["fidelity"]["n"]) == (16, 8, 8)
     assert other["fidelity_sweep"] == other["fidelity"]
+    assert main["likeness_sweep"]["n"] == other["likeness"]["n"] < main["likeness"]["n"]
+    assert other["likeness_sweep"] == other["likeness"]
 
 
 def _figure(value, low=None, high=None):

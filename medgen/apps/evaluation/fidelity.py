@@ -73,16 +73,18 @@ class Fidelity:
         self.described = described | {"distance": name, "width": self.width}
 
     def figures(self, images: GeneratedImages) -> dict[str, Any]:
-        """Figures of one guidance: "likeness", "likeness_by_plane" (of several planes), "fidelity", "fidelity_sweep"
-        (of as many profiles as the smaller guidances have), "tissues", "intensity".
+        """Figures of one guidance: "likeness", "likeness_by_plane" (of several planes), "fidelity", "tissues",
+        "intensity"; "likeness_sweep" and "fidelity_sweep" are of as many profiles as the smaller guidances have.
         """
         features = self.extractor.features(images.images)
         found = self.likeness.figures(features, images)
         found["fidelity"] = self.diversity.figures(features, images)
+        found["likeness_sweep"], found["fidelity_sweep"] = found["likeness"], found["fidelity"]
         few = np.arange(len(images.subjects)) % images.profiles < self.sweep
-        found["fidelity_sweep"] = (
-            found["fidelity"] if few.all() else self.diversity.figures(features[few], images.subset(few))
-        )
+        if not few.all():
+            part = images.subset(few)
+            found["likeness_sweep"] = self.likeness.whole(features[few], part)
+            found["fidelity_sweep"] = self.diversity.figures(features[few], part)
         found["tissues"] = self.tissues.figures(images) if self.tissues else None
         own, real = IntensityRange.of(images.images.numpy()), self.intensity
         found["intensity"] = {

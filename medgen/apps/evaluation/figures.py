@@ -181,6 +181,10 @@ class LikenessByPlane:
         whole = {"likeness": found.pop("")}
         return whole | ({"likeness_by_plane": found} if found else {})
 
+    def whole(self, features: Array, images: GeneratedImages) -> dict[str, Any]:
+        """Distances of all planes together, as "likeness" of :meth:`figures`."""
+        return self.planes[""].figures(*_part(features, images.subjects, images.factual))
+
 
 def _part(features: Array, subjects: list[str], rows: NDArray[np.bool_]) -> tuple[Array, list[str]]:
     return features[rows], chosen(subjects, rows)

@@ -59,7 +59,7 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
         axis.set_title(panel.title)
     last = axes[-1]
     last.axhline(1, color="#6fa57f", linewidth=1.5, linestyle="--")
-    times = [row["likeness"]["frechet_over_floor"] or np.nan for row in rows]
+    times = [row["likeness_sweep"]["frechet_over_floor"] or np.nan for row in rows]
     last.plot(scales, times, "o-", color=INK, markersize=5, linewidth=1.3)
     last.set_ylim(0, 1.15 * float(np.nanmax([*times, 1.0])))
     last.set_title("Fréchet distance\nover that of real to real")

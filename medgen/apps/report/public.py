@@ -100,18 +100,25 @@ def _guidance(evidence: Evidence) -> str:
     columns = about.guidance_columns(metrics)
     rows = []
     for row in metrics["generated"]:
-        times = row["likeness"]["frechet_over_floor"]
+        times = row["likeness_sweep"]["frechet_over_floor"]
         cells = [f"{row['guidance']:g}{' (main)' if row['main'] else ''}", *(cell(row) for cell in columns.values())]
         cells += ["—" if times is None else f"{number(times, 1)} ×", str(row["evaluations_per_image"])]
         rows.append([*cells, number(row["seconds_per_image"])])
     head = ["Guidance", *columns, "Fréchet / floor", "Network evaluations", "Seconds an image"]
     plot = plots.guidance_plot(metrics, about.guidance_panels())
+    count = main_row(metrics)["likeness_sweep"]["n"]
+    caption = (
+        "Generated over real against guidance, with 95 % intervals; 1 is real. Fréchet distances shrink with the "
+        f"number of images, so here they are of {count} images at every guidance."
+    )
+    label = metrics["settings"]["label"]
     parts = [
         page.paragraph(
-            "Guidance makes the label clearer than it is in people, and people more alike. The setting to use is the "
-            "one whose effect is that of real images, not the one that classifies best."
+            f"Guidance makes the {label} clearer than it is in people, and may make people more alike, or less like "
+            "real ones. The setting to use is the one whose effect is that of real images, not the one that classifies "
+            "best."
         ),
-        page.figure(plot, "Generated over real against guidance, with 95 % intervals; 1 is real."),
+        page.figure(plot, caption),
         page.table(head, rows),
     ]
     if (best := recommended(metrics)) is not None:

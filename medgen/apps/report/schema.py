@@ -181,6 +181,7 @@ _ROW = {
         "per_class": _COUNT,
         "label": {"anyOf": [_LABEL_FIDELITY, _NUMBER_FIDELITY]},
         "likeness": _LIKENESS,
+        "likeness_sweep": _LIKENESS,
         "likeness_by_plane": {"type": "object", "additionalProperties": _LIKENESS},
         "fidelity": _FIDELITY,
         "fidelity_sweep": _FIDELITY,
@@ -192,9 +193,8 @@ _ROW = {
         "evaluations_per_image": _COUNT,
         "seconds_per_image": {"type": "number"},
     },
-    "required": ["guidance", "main", "per_class", "label", "likeness", "fidelity", "fidelity_sweep", "intensity",
-                  "originality", "traits",
-                 "evaluations_per_image", "seconds_per_image"],
+    "required": ["guidance", "main", "per_class", "label", "likeness", "likeness_sweep", "fidelity", "fidelity_sweep",
+                 "intensity", "originality", "traits", "evaluations_per_image", "seconds_per_image"],
     "additionalProperties": False,
 }  # fmt: skip
 
