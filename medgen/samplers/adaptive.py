@@ -23,7 +23,8 @@ def dopri5(
     noisy: Tensor,
     times: Sequence[float],
     noise_source: NoiseSource | None = None,
-    tolerance: float = TOLERANCE,
+    rtol: float = TOLERANCE,
+    atol: float = TOLERANCE,
 ) -> Tensor:
     """Follow the probability flow by Dormand and Prince's fifth-order rule with steps of its own choice.
 
@@ -37,7 +38,8 @@ def dopri5(
         noisy: ``(B, C, *spatial)`` at ``times[0]``.
         times: only the first and the last matter; falling or rising.
         noise_source: not used.
-        tolerance: relative and absolute error of a step.
+        rtol: error that a step may make, relative to the state.
+        atol: the same, absolute.
 
     Returns:
         The image at ``times[-1]``.
@@ -58,7 +60,7 @@ def dopri5(
     ends = torch.tensor([times[0], times[-1]], dtype=torch.float64, device=noisy.device)
     # a step ends at the last time: torchdiffeq would step over it, where the process is not defined, and interpolate
     options = {"step_t": ends[-1:]}
-    state: Tensor = odeint(velocity, noisy, ends, rtol=tolerance, atol=tolerance, method="dopri5", options=options)[-1]
+    state: Tensor = odeint(velocity, noisy, ends, rtol=rtol, atol=atol, method="dopri5", options=options)[-1]
     return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ from torch import Tensor
 from medgen.precision import Precision
 from medgen.processes.process import Process
 from medgen.progress import progress_bar
-from medgen.samplers.adaptive import dopri5
+from medgen.samplers.adaptive import TOLERANCE, dopri5
 from medgen.samplers.grids import SPACINGS, time_grid
 from medgen.samplers.guidance import GuidedDenoiser, clip_range, guidance_scale, interval_of_times
 from medgen.samplers.network import WatchedDenoiser, device_of, sampling_mode
@@ -69,6 +70,8 @@ class Sampler:
         max_batch: images that go through the network together.
         amp: bfloat16 autocast around the network; "auto" where the hardware has it. Solver arithmetic stays float32.
         drop: what the unconditional prediction lacks, of "covariates", "context" and "image".
+        rtol: error that a step of "dopri5" may make, relative to the image's intensities; only that solver takes it.
+        atol: the same, absolute, of intensities in [-1, 1].
 
     Raises:
         ValueError: for an unknown solver or spacing, or a value out of range.
@@ -92,6 +95,8 @@ class Sampler:
         max_batch: int = 32,
         amp: bool | str = False,
         drop: Sequence[str] = ("covariates", "context"),
+        rtol: float = TOLERANCE,
+        atol: float = TOLERANCE,
     ) -> None:
         self.solver = one_of("solver", solver, (*SOLVERS, *ADAPTIVE))
         for name, value in (("steps", steps), ("max_batch", max_batch)):
@@ -101,6 +106,11 @@ class Sampler:
             raise ValueError(f"eta must lie in [0, 1], found {eta!r}")
         if eta > 0 and solver != "ddim":
             raise ValueError(f"eta is {eta:g}, but only 'ddim' takes one; the solver is {solver!r}")
+        for name, error in (("rtol", rtol), ("atol", atol)):
+            if isinstance(error, bool) or not isinstance(error, (int, float)) or not 0 < error < math.inf:
+                raise ValueError(f"{name} must be a positive number, found {error!r}")
+            if error != TOLERANCE and solver not in ADAPTIVE:
+                raise ValueError(f"{name} is {error:g}, but only 'dopri5' takes one; the solver is {solver!r}")
         if amp not in (True, False, "auto"):
             raise ValueError(f"amp must be true, false or 'auto', found {amp!r}")
         self.steps, self.eta, self.max_batch, self.amp = steps, float(eta), max_batch, amp
@@ -109,6 +119,7 @@ class Sampler:
         self.guidance_interval = interval_of_times(guidance_interval)
         self.clip = clip_range(clip)
         self.drop = tuple(one_of("drop", name, ("covariates", "context", "image")) for name in drop)
+        self.rtol, self.atol = float(rtol), float(atol)
 
     def times(self, process: Process, start_t: float | None = None) -> list[float]:
         """Return the falling time grid; reversed, it is the grid of an inversion."""
@@ -166,6 +177,7 @@ class Sampler:
     ) -> Tensor:
         """Take ``noisy`` from ``times[0]`` to ``times[-1]`` with this sampler's solver; rising times invert."""
         options = {"eta": self.eta} if self.solver == "ddim" else {}
+        options |= {"rtol": self.rtol, "atol": self.atol} if self.solver in ADAPTIVE else {}
         return (SOLVERS | ADAPTIVE)[self.solver](process, denoiser, noisy, times, noise_source, **options)
 
     def __call__(
@@ -265,7 +277,9 @@ class Sampler:
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the sampler in plain JSON, as MONAI's ConfigParser reads it."""
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        unread = () if self.solver in ADAPTIVE else ("rtol", "atol")
+        names = [name for name in inspect.signature(type(self)).parameters if name not in unread]
+        arguments = {name: getattr(self, name) for name in names}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
         return {"_target_": "medgen.samplers.Sampler", **plain}
 
