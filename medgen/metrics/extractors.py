@@ -121,9 +121,11 @@ class _Network(FeatureExtractor):
     """A network with weights from a file.
 
     Args:
-        weights: the file.
+        weights: the file; what it holds beside the network's own weights must be of its ``heads``.
         device: where to compute.
     """
+
+    heads: tuple[str, ...] = ()  # first names of layers that files have and features do not need
 
     def __init__(self, weights: str | os.PathLike[str], device: str | torch.device = "cpu") -> None:
         self.device, self.sha256 = torch.device(device), file_sha256(Path(weights))
@@ -138,6 +140,11 @@ class _Network(FeatureExtractor):
             raise ValueError(
                 f"{weights}: does not hold the weights of {self.name}: {len(absent)} of {len(expected)} are missing, "
                 f"{len(wrong)} are of another shape, for example {example[0]}"
+            )
+        if unknown := sorted(k for k in state if k not in expected and k.split(".")[0] not in self.heads):
+            raise ValueError(
+                f"{weights}: holds {len(unknown)} weights that {self.name} has not: {', '.join(unknown[:5])}"
+                f"{', ...' if len(unknown) > 5 else ''}; expected those of the published network alone"
             )
         self.network.load_state_dict({k: state.get(k, value) for k, value in expected.items()})
         self.network = self.network.to(self.device).eval().requires_grad_(False)
@@ -183,6 +190,7 @@ class RadImageNet(_Network):
     """:class:`medgen.metrics.radimagenet.RadImageNetResNet50`."""
 
     name = "radimagenet"
+    heads = ("fc",)
 
     def _build(self, state: Mapping[str, Tensor]) -> nn.Module:
         return RadImageNetResNet50()
@@ -194,10 +202,12 @@ class RadImageNet(_Network):
 class MedicalNet(_Network):
     """MONAI's 3D ResNet with the weights of MedicalNet (Chen et al. 2019, arXiv:1904.00625); volumes only.
 
-    Each volume is standardised by its mean and standard deviation, as in training. Only the first channel counts.
+    Each volume is standardised by its mean and standard deviation, as in training. Only the first channel counts. The
+    layers that segmented (``conv_seg``), which checkpoints of training have, are left out.
     """
 
     name = "medicalnet"
+    heads = ("conv_seg",)
 
     def _build(self, state: Mapping[str, Tensor]) -> nn.Module:
         blocks = len({key.split(".")[1] for key in state if key.startswith("layer3.")})

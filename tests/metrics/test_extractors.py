@@ -109,6 +109,20 @@ def test_medicalnet_takes_its_files(make, plain, tmp_path):
         extractor.features(volumes[..., 0])
 
 
+def test_medicalnet_leaves_out_what_segmented_and_refuses_what_it_does_not_know(tmp_path):
+    network = resnet10(spatial_dims=3, n_input_channels=1, feed_forward=False, bias_downsample=False)
+    state = {f"module.{k}": v for k, v in network.state_dict().items()}
+    head = {"module.conv_seg.0.weight": torch.zeros(512, 32, 2, 2, 2), "module.conv_seg.6.weight": torch.zeros(2, 32)}
+    torch.save({"state_dict": state | head, "epoch": 7}, tmp_path / "trained.pth")
+    torch.save({"state_dict": state}, tmp_path / "published.pth")
+    volumes = torch.rand(1, 1, 16, 16, 16)
+    found = [feature_extractor("medicalnet", tmp_path / f"{n}.pth").features(volumes) for n in ("trained", "published")]
+    np.testing.assert_array_equal(*found)
+    torch.save({"state_dict": state | {"module.layer5.0.conv1.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"holds 1 weights that medicalnet has not: layer5\.0\.conv1\.weight"):
+        feature_extractor("medicalnet", tmp_path / "other.pth")
+
+
 def test_pixels_and_names():
     images = torch.rand(2, 1, 4, 4)
     np.testing.assert_allclose(feature_extractor("pixels").features(images), images.reshape(2, 16).numpy())
