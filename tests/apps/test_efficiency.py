@@ -7,8 +7,9 @@ import pytest
 import torch
 from planted_world import PlantedSampler, World, evaluation
 
-from medgen.apps.evaluation.efficiency import solver_settings
+from medgen.apps.evaluation.efficiency import ProfileDistance, solver_settings
 from medgen.apps.report.schema import METRICS_SCHEMA
+from medgen.covariates import Covariates
 from medgen.metrics import FeatureRegressor
 
 
@@ -66,6 +67,20 @@ def test_real_images_are_at_no_distance_from_themselves(found):
     made, _, _ = found
     measure, test = made.distance(), made.real["test"]
     assert measure.of_features(measure.judge.features(test.images), test.covariates)[""] == pytest.approx(0, abs=1e-6)
+
+
+def test_planes_that_no_held_out_image_is_of_are_refused():
+    covariates = Covariates(plane=["axial", "coronal", "sagittal"])
+    held_out = SimpleNamespace(images=torch.rand(40, 1, 2, 2), covariates=torch.arange(40)[:, None] % 2.0)
+    judge = SimpleNamespace(features=lambda images: images.flatten(1).double().numpy())
+    measure = ProfileDistance(SimpleNamespace(covariates=covariates), judge, held_out, held_out, cache=None)
+    features = judge.features(held_out.images)
+    assert set(measure.of_features(features, held_out.covariates)) == {"", "axial", "coronal"}
+    assert set(measure.of_features(features, 0 * held_out.covariates)) == {""}
+    with pytest.raises(
+        ValueError, match="found sagittal images, expected those of the held-out images: axial, coronal"
+    ):
+        measure.of_features(features, 2 * held_out.covariates)
 
 
 @pytest.mark.parametrize("wrong", [["euler"], [["euler", "10"]], [["euler", 10, 1]]])

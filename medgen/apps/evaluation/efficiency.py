@@ -87,8 +87,17 @@ class ProfileDistance:
         return Measured(frechet, made.evaluations, made.seconds, len(features))
 
     def of_features(self, features: Array, covariates: Any) -> dict[str, float]:
-        """The distance of other images' features, all and by plane, such as those of training images (the floor)."""
+        """The distance of other images' features, all and by plane, such as those of training images (the floor).
+
+        Raises:
+            ValueError: when some are of a plane that no held-out image is of.
+        """
         parts = self._parts(features, covariates)
+        if unknown := sorted(set(parts) - set(self._held_out)):
+            expected = ", ".join(sorted(set(self._held_out) - {""})) or "a single plane"
+            raise ValueError(
+                f"covariates: found {', '.join(unknown)} images, expected those of the held-out images: {expected}"
+            )
         return {plane: frechet_distance(part, self._held_out[plane]) for plane, part in parts.items()}
 
     def _parts(self, features: Array, covariates: Any) -> dict[str, Array]:
