@@ -114,12 +114,17 @@ def model_bits(
     probes: int = 1,
     levels: int = 256,
     spacing: str = "auto",
+    codec: Any = None,
 ) -> Tensor:
     """Bits per dimension of images under a trained pixel model, given their covariates.
 
     The images get uniform noise of one level's width, so that the density of levels is bounded by their probability
     (Theis et al. 1511.01844, section 3.1). One probe's estimate is unbiased for the log density that the solver
     integrates; the steps' own error is not.
+
+    The figures compare models on the very same images, no more. Published ones are of images as they were stored, with
+    256 levels; medgen's are resampled, normalised and kept as float16, which smooths them, cuts off the darkest and the
+    brightest, and leaves other levels than those that are counted here.
 
     Args:
         network: ``network(noisy, t, covariates=) -> prediction``.
@@ -132,13 +137,21 @@ def model_bits(
         levels: of the pixels.
         spacing: of the times (see :func:`medgen.samplers.time_grid`); variance-preserving processes change fast near
             the clean image, and want "log_snr".
+        codec: of the model; one with weights is refused: its flow is of latents, whose density is none of images.
 
     Returns:
         ``(B,)`` on the CPU, float32.
 
     Raises:
-        ValueError: when there are not as many seeds as images, or probes are fewer than one.
+        ValueError: when there are not as many seeds as images, probes are fewer than one, or the model is of latents.
     """
+    if hasattr(codec, "autoencoder"):
+        raise ValueError(
+            f"codec: found {type(codec).__name__}; a model of latents gives no likelihood of images, a pixel model does"
+        )
+    channels = getattr(network, "in_channels", images.shape[1])
+    if channels != images.shape[1]:
+        raise ValueError(f"images: found {images.shape[1]} channels, expected {channels}, the network's own")
     if len(seeds) != len(images):
         raise ValueError(f"seeds: expected one for each of {len(images)} images, found {len(seeds)}")
     if probes < 1:

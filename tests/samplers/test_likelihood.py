@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,3 +88,9 @@ def test_what_cannot_be_measured_is_refused(gaussian):
         model_bits(gaussian.network(process), process, images, seeds=[1])
     with pytest.raises(ValueError, match="at least 1, found 0"):
         model_bits(gaussian.network(process), process, images, seeds=[1, 2], probes=0)
+    latent = SimpleNamespace(autoencoder=None)
+    with pytest.raises(ValueError, match="a model of latents gives no likelihood of images"):
+        model_bits(gaussian.network(process), process, images, seeds=[1, 2], codec=latent)
+    wide = SimpleNamespace(in_channels=3)
+    with pytest.raises(ValueError, match="images: found 1 channels, expected 3"):
+        model_bits(wide, process, images, seeds=[1, 2])
