@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgen.bundles.check import closure, config_problems, runnable_parts, sibling_keys, targets
 from medgen.bundles.geometry import image_shape
-from medgen.bundles.weights import load_codec, load_trained, publish_codec
+from medgen.bundles.weights import check_codec_people, load_codec, load_trained, publish_codec
 from medgen.bundles.workflow import (
     calling_workflow,
     command_line_keys,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "boolean",
     "bundle_root",
+    "check_codec_people",
     "check_config",
     "image_shape",
     "load",

@@ -13,7 +13,7 @@ from medgen.bundles.workflow import calling_workflow, user_error
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_codec", "load_trained", "publish_codec"]
+__all__ = ["check_codec_people", "load_codec", "load_trained", "publish_codec"]
 
 logger = logging.getLogger("medgen.bundles")
 
@@ -52,6 +52,9 @@ def load_trained(network: torch.nn.Module, weights: str | Path, device: Any = No
     if latent:
         file = weights.with_name("codec.pt")
         load_codec(codec, file, device)
+        workflow = calling_workflow()
+        for difference in _other_people(file, {} if workflow is None else workflow.parser.get()):
+            logger.warning("%s was trained with %s: it may have seen people that are held out here", file, difference)
         if wanted and codec.sha256 != wanted:
             text = f"{file}: has SHA-256 {codec.sha256}, but {weights} was trained behind the codec {wanted}"
             raise user_error(ValueError(f"{text}; take that run's codec.pt, or train the model again behind this one"))
@@ -96,9 +99,34 @@ def load_codec(codec: Any, path: str | Path, device: Any = None) -> Any:
     except RuntimeError as error:
         text = f"codec: {path} was trained as {json.dumps(trained)}, which is not the one described here; {error}"
         raise user_error(ValueError(text)) from error
-    _compare_splits(manifest.get("config") or {}, config, path)
     codec.sha256, codec.source = file_sha256(path), path
     return codec.to(device).freeze()
+
+
+def check_codec_people(path: str | Path, cohort: Any, allow_other_splits: bool = False) -> None:
+    """Refuse a codec that may have learned from people whom the model is going to be validated or tested on.
+
+    Args:
+        path: ``codec.pt``, whose manifest says on which cohort it was trained and how that was split.
+        cohort: of the model; its split and its other settings are those of the calling workflow.
+        allow_other_splits: only warn, for a codec of people who are certainly others.
+
+    Raises:
+        ValueError: naming each setting in which both differ.
+    """
+    workflow = calling_workflow()
+    found = _other_people(path, {} if workflow is None else workflow.parser.get(), cohort)
+    if not found:
+        return
+    text = f"{path}: was trained with {'; '.join(found)}. It may have seen people that are held out here"
+    if not allow_other_splits:
+        raise user_error(
+            ValueError(
+                f"{text}: train it again with this run's settings (train_autoencoder.json), or pass "
+                "--allow_other_splits true if they are certainly other people"
+            )
+        )
+    logger.warning("%s", text)
 
 
 def publish_codec(
@@ -163,15 +191,23 @@ def _definition(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _compare_splits(trained: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
-    """Say so when a codec may have been trained on the people that a model is going to be tested on."""
+def _other_people(path: str | Path, config: Mapping[str, Any], cohort: Any = None) -> list[str]:
+    """Say in what the people that a codec was trained on may differ from those of this run's training split."""
+    from medgen.bundles import manifest_of
+
+    manifest = manifest_of(path)
+    trained = manifest.get("config") or {}
     people = ("label_map", "exclude_labels", "scan_rule", "simulated_subjects", "simulated_confounded", "covariates")
-    for name in ("seed", "split_fractions", "leave_site_out", *people):
-        if "splits" in config and name in trained and name in config and trained[name] != config[name]:
-            logger.warning(
-                "%s was trained with %s=%r, this run has %r: it may have seen people that are held out here",
-                path, name, trained[name], config[name],
-            )  # fmt: skip
+    names = ("seed", "split_fractions", "leave_site_out", *people) if "splits" in config else ()
+    found = [
+        f"{name}={trained[name]!r}, this run has {config[name]!r}"
+        for name in names
+        if name in trained and name in config and trained[name] != config[name]
+    ]
+    fingerprint = manifest.get("data_fingerprint")
+    if cohort is not None and fingerprint and fingerprint != cohort.fingerprint():
+        found.append(f"a cohort with the fingerprint {fingerprint}, this one has {cohort.fingerprint()}")
+    return found
 
 
 def _made_by(weights: Path, name: str = "train.json") -> str:

@@ -135,6 +135,8 @@ def test_a_codec_that_is_missing_or_another_is_refused(latent, copied, tmp_path)
     assert "works on 4 channels, the codec's latents have 3" in refusal(**{"network_def#in_channels": 4})
     target = {"codec#_target_": "medgen.networks.VQCodec"}
     assert "expected MONAI's VQVAE" in refusal(**target) or "was trained as" in refusal(**target)
+    assert "seed=0, this run has 1" in refusal(seed=1)
+    assert "covariates" in refusal(**{"covariates#sex": ["M", "F"], "allow_other_splits": "false"})
     assert (where / "models" / "codec.pt").is_file()
 
 

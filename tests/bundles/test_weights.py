@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.networks.nets import AutoencoderKL
 
-from medgen.bundles import adopt_trained, inlined, load_codec, load_trained
+from medgen.bundles import adopt_trained, check_codec_people, inlined, load_codec, load_trained
 from medgen.bundles.check import runnable_parts
-from medgen.bundles.weights import _compare_splits
 from medgen.handlers import write_model
 from medgen.networks import IdentityCodec, KLCodec
 
@@ -66,15 +67,30 @@ def test_a_codec_that_is_missing_damaged_or_of_another_size_is_named(models):
         load_trained(torch.nn.Linear(2, 2), models / "model.pt", "cpu", codec())
 
 
-def test_a_codec_that_may_have_seen_people_held_out_here_is_said(tmp_path, caplog):
+def test_a_codec_that_may_have_seen_people_held_out_here_is_refused_unless_allowed(tmp_path, caplog, monkeypatch):
     config = {"splits": "$...", "seed": 0, "exclude_labels": [], "covariates": {"diagnosis": ["NC", "AD"]}}
-    _compare_splits(config, config, tmp_path)
+    cohort = SimpleNamespace(fingerprint=lambda: "abc")
+    here: dict = {}
+    workflow = SimpleNamespace(parser=SimpleNamespace(get=lambda: here))
+    monkeypatch.setattr("medgen.bundles.weights.calling_workflow", lambda: workflow)
+
+    def check(trained, asked, fingerprint="abc", **allowed):
+        path = write_model({}, tmp_path / "codec.pt", {"config": trained, "data_fingerprint": fingerprint})
+        here.clear(), here.update(asked), caplog.clear()
+        check_codec_people(path, cohort, **allowed)
+
+    check(config, config)
+    with pytest.raises(
+        ValueError, match=r"seed=1, this run has 0; exclude_labels=\['MCI'\].* --allow_other_splits true"
+    ):
+        check(config | {"exclude_labels": ["MCI"], "seed": 1}, config)
+    with pytest.raises(ValueError, match=r"covariates=.*may have seen people that are held out here"):
+        check(config, config | {"covariates": {"diagnosis": ["NC", "MCI", "AD"]}})
+    with pytest.raises(ValueError, match="the fingerprint xyz, this one has abc"):
+        check(config, config, fingerprint="xyz")
     assert not caplog.records
-    _compare_splits(config | {"exclude_labels": ["MCI"], "seed": 1}, config, tmp_path)
-    assert ["seed=1" in caplog.text, "exclude_labels=['MCI']" in caplog.text, len(caplog.records)] == [True, True, 2]
-    caplog.clear()
-    _compare_splits(config, config | {"covariates": {"diagnosis": ["NC", "MCI", "AD"]}}, tmp_path)
-    assert "it may have seen people that are held out here" in caplog.text
+    check(config, config | {"seed": 3}, fingerprint="xyz", allow_other_splits=True)
+    assert "seed=0, this run has 3; a cohort with the fingerprint xyz" in caplog.text
 
 
 def test_a_pixel_model_has_no_codec_to_load(tmp_path):
