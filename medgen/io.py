@@ -58,7 +58,11 @@ def to_uint8(image: Any) -> np.ndarray:
 
 
 def save_png(
-    image: Any, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None, synthetic: bool = True
+    image: Any,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, Any] | None = None,
+    synthetic: bool = True,
+    permissions: int | None = None,
 ) -> Path:
     """Write one 8-bit PNG whose text chunks say that it is synthetic.
 
@@ -69,6 +73,7 @@ def save_png(
         metadata: further text chunks, for example the model's SHA-256, the covariates and the seed; values that are not
             strings are written as JSON.
         synthetic: False for a picture that shows participants' images; it is then marked as such.
+        permissions: file mode, see :func:`medgen.files.atomic_write`; ``0o600`` for what must stay with its owner.
 
     Raises:
         ValueError: when the shape is not one of those above.
@@ -78,7 +83,7 @@ def save_png(
     chunks = PngImagePlugin.PngInfo()
     for key, value in markings(metadata, synthetic).items():
         chunks.add_text(key, value if isinstance(value, str) else json.dumps(value, default=plain))
-    with atomic_write(path) as temporary:
+    with atomic_write(path, permissions) as temporary:
         Image.fromarray(_picture(image)).save(temporary, format="PNG", pnginfo=chunks, optimize=True)
     return Path(path)
 
@@ -89,6 +94,7 @@ def save_gif(
     metadata: Mapping[str, Any] | None = None,
     milliseconds: int = 100,
     synthetic: bool = True,
+    permissions: int | None = None,
 ) -> Path:
     """Write an endless animation, its last frame held for a second; the file's comment says that it is synthetic.
 
@@ -98,6 +104,7 @@ def save_gif(
         metadata: added to the comment, which is one JSON object.
         milliseconds: how long each frame stays.
         synthetic: see :func:`save_png`.
+        permissions: see :func:`save_png`.
 
     Raises:
         ValueError: when there is no frame.
@@ -107,7 +114,7 @@ def save_gif(
     if len(frames) == 0:
         raise ValueError("frames: found none, expected at least one image")
     pictures = [Image.fromarray(_picture(frame)) for frame in frames]
-    with atomic_write(path) as temporary:
+    with atomic_write(path, permissions) as temporary:
         pictures[0].save(
             temporary,
             format="GIF",
@@ -126,6 +133,7 @@ def save_nifti(
     affine: Any = None,
     metadata: Mapping[str, Any] | None = None,
     synthetic: bool = True,
+    permissions: int | None = None,
 ) -> Path:
     """Write a float32 NIfTI that says it is synthetic in its description, in a header extension and in a JSON sidecar.
 
@@ -136,6 +144,7 @@ def save_nifti(
         affine: ``(4, 4)`` voxel to world in mm; by default the identity.
         metadata: further entries of the sidecar and the extension.
         synthetic: see :func:`save_png`.
+        permissions: of both files, see :func:`save_png`.
 
     Raises:
         ValueError: when the name or the shape is not as above.
@@ -160,9 +169,9 @@ def save_nifti(
     nifti.header.set_xyzt_units("mm")
     extension = nib.nifti1.Nifti1Extension("comment", json.dumps(said, default=plain).encode())
     nifti.header.extensions.append(extension)
-    with atomic_write(path) as temporary:
+    with atomic_write(path, permissions) as temporary:
         nib.save(nifti, temporary)
-    write_json(path.with_name(f"{stem}.json"), said)
+    write_json(path.with_name(f"{stem}.json"), said, permissions)
     return path
 
 

@@ -66,7 +66,7 @@ class ReconstructionGrid(Periodic):
         folder = (self.folder if self.simulated else private_folder(self.folder)) / "reconstructions"
         facts = {"iteration": engine.state.iteration} | ({"source": "simulated cohort"} if self.simulated else {})
         name = f"grid_{engine.state.iteration:08d}.png"
-        save_png(picture, folder / name, facts, synthetic=self.simulated)
+        save_png(picture, folder / name, facts, self.simulated, None if self.simulated else 0o600)
 
 
 def _flat(image: torch.Tensor) -> torch.Tensor:

@@ -124,8 +124,9 @@ class NoisingStrip(_Strip):
             picture = image_grid([at(t) for t in times], columns=self.frames, column_labels=labels)
             film = [image_grid([at(k / (_GIF_FRAMES - 1))], columns=1) for k in range(_GIF_FRAMES)]
         facts = self._facts(engine) | ({"source": "simulated cohort"} if self.source == "data" and not private else {})
-        save_png(picture, folder / "noising.png", facts, synthetic=not private)
-        save_gif(film, folder / "noising.gif", facts, synthetic=not private)
+        marked: dict[str, Any] = {"synthetic": not private, "permissions": 0o600 if private else None}
+        save_png(picture, folder / "noising.png", facts, **marked)
+        save_gif(film, folder / "noising.gif", facts, **marked)
 
 
 class DenoisingStrip(_Strip):

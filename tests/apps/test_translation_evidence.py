@@ -1,18 +1,24 @@
 """The evidence of translation, of planted translators: a perfect one, one that is deaf, one that swaps people."""
 
+import base64
+import io
 import json
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from planted_world import COVARIATES, PIXEL_MM, World, draw_brain, ventricle_mm2
 
 from medgen.apps.translation.evidence import TranslationEvidence
 from medgen.apps.translation.figures import Resampled, identity_rate, left_out_means, overlap, rim
+from medgen.apps.translation.questions import RAW, brain_of, where
 from medgen.apps.translation.visits import Visits, read_visits
+from medgen.apps.translation.writing import DERIVED, DERIVED_SIMULATED
 from medgen.inferers import Translate
 from medgen.metrics import FeatureRegressor
 from medgen.processes import RectifiedFlow
@@ -83,6 +89,12 @@ def evidence(world, people, kind, folder, **arguments):
     )  # fmt: skip
 
 
+def inlined_pngs(page):
+    """What the pictures inside a page say of themselves."""
+    found = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(text))).text for text in found]
+
+
 def test_a_perfect_translator_gets_perfect_figures_and_its_pages(world, tmp_path):
     people = People()
     metrics = evidence(world, people, "faithful", tmp_path).run()
@@ -107,6 +119,8 @@ def test_a_perfect_translator_gets_perfect_figures_and_its_pages(world, tmp_path
     assert "no prognosis" in page
     assert "SIMULATED" in page
     assert page.count("<img") == 2
+    for said in inlined_pngs(page):
+        assert (said["Synthetic"], said["Derived"]) == ("YES", DERIVED_SIMULATED)
     private = tmp_path / "translation_private.html"
     assert private.stat().st_mode & 0o777 == 0o600
     assert "sub-" not in page + private.read_text()
@@ -126,6 +140,43 @@ def test_a_deaf_translator_is_found_out_and_its_work_is_kept(world, tmp_path):
     assert again.run()["area"] == metrics["area"]
 
 
+def test_the_error_of_the_way_there_and_back_is_taken_off_and_the_raw_one_stands_beside_it(world, tmp_path):
+    people = People()
+
+    class Lossy(Planted):  # faithful, and everything comes back a little darker
+        def __call__(self, *arguments, **keywords):
+            made = super().__call__(*arguments, **keywords)
+            return torch.where(made > 0, made - 0.1, made)
+
+    made = evidence(world, people, "faithful", tmp_path)
+    made.inferer = Lossy(people)
+    two = made.run()["two_visits"]
+    brain = float((people.visits.later > 0).float().mean())
+    assert two["image_error"]["translation"]["value"] == pytest.approx(0, abs=5e-3)
+    assert two["image_error"][RAW]["value"] == pytest.approx(0.1 * brain, rel=0.05)
+    assert set(two["image_error_less_than"]) == {"no change", "mean of the others"}
+    page = (tmp_path / "translation.html").read_text()
+    assert "the error of the way to the noise and back, which is in both, is taken out" in page
+    assert page.count(RAW) == 2  # said, and a row of the table
+
+
+def test_fluid_as_dark_as_the_background_counts_with_the_brain():
+    y, x = np.mgrid[:32, :32] - 15.5
+    radius = np.hypot(x, y)
+    brain, before, after = (torch.from_numpy(radius < r) for r in (12, 4, 5))
+    image = torch.where(brain & ~before, 0.5, -1.0)[None, None]
+    later = torch.where(brain & ~after, 0.5, -1.0)[None, None]
+    image, later, masks, later_masks = (torch.cat([part] * 2) for part in (image, later, before[None], after[None]))
+    rows, years = torch.tensor([[0.0, 70, 0, 0.5]] * 2), np.full(2, YEARS)
+    visits = Visits(image, rows, ["a", "b"], [0, 0], later, years, masks, later_masks, 1.0, True)
+    assert (brain_of(image[0, 0]) == brain.numpy()).all()
+    middle = torch.from_numpy(radius < 2)
+    resampled = Resampled(visits.subjects, replicates=2)
+    right = where(visits, image, later, YEARS, resampled)["translated"]["auc"]["value"]
+    wrong = where(visits, image, later + 2 * middle, YEARS, resampled)["translated"]["auc"]["value"]
+    assert wrong < right - 0.01  # a change inside the black ventricles is a mistake that is seen
+
+
 def test_swapped_people_are_found_out(world, tmp_path):
     metrics = evidence(world, People(), "swapping", tmp_path).evidence().metrics
     rates = metrics["identity"]["rates"]
@@ -141,6 +192,7 @@ def test_pictures_of_real_people_are_on_the_private_page_alone(world, tmp_path):
     private = (tmp_path / "translation_private.html").read_text()
     assert private.count("<img") == 2
     assert "PRIVATE" in private
+    assert [said["Derived"] for said in inlined_pngs(private)] == [DERIVED] * 2
 
 
 def test_everybody_is_compared_after_the_own_time(world, tmp_path):

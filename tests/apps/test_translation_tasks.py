@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from types import SimpleNamespace
 
 import nibabel
@@ -171,6 +172,44 @@ def test_a_mask_drawn_on_a_written_slice_lies_where_it_was_drawn(plane, tmp_path
     nibabel.save(volume, tmp_path / "volume.nii.gz")
     with pytest.raises(ValueError, match="expected one slice"):
         read_mask(tmp_path / "volume.nii.gz", (6, 8))
+
+
+def test_a_mask_of_volumes_must_lie_where_they_lie(tmp_path):
+    drawn = np.zeros((4, 5, 6), np.float32)
+    drawn[1, 2, 3] = 1
+    affine = np.array([[2.0, 0, 0, -4], [0, 2, 0, -5], [0, 0, 2, -6], [0, 0, 0, 1]])
+    path = tmp_path / "mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(drawn, affine), path)
+    assert torch.equal(read_mask(path, (4, 5, 6), affine), torch.from_numpy(drawn) > 0)
+    flipped = np.diag([-1.0, 1, 1, 1]) @ affine  # stored from right to left
+    nibabel.save(nibabel.Nifti1Image(drawn[::-1], np.array([[-2.0, 0, 0, 2], *affine[1:]])), path)
+    assert torch.equal(read_mask(path, (4, 5, 6), affine), torch.from_numpy(drawn) > 0)
+    for other in (affine + np.eye(4, k=3) * 2, flipped, affine * [[3, 3, 3, 1]]):
+        nibabel.save(nibabel.Nifti1Image(drawn, other), path)
+        with pytest.raises(ValueError, match=r"lies elsewhere: its affine is .* draw it on a NIfTI file"):
+            read_mask(path, (4, 5, 6), affine)
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_what_is_made_of_real_people_is_never_readable_by_others(simulated, tmp_path, monkeypatch):
+    made = []
+    opened = os.open
+
+    def watched(path, flags, mode=0o777, **keywords):
+        if flags & os.O_CREAT:
+            made.append(mode)
+        return opened(path, flags, mode, **keywords)
+
+    monkeypatch.setattr(os, "open", watched)
+    out = DerivedImages(tmp_path, simulated)
+    out.image(torch.zeros(1, 4, 4), 0, "ad", {})
+    out.picture(np.zeros((4, 4, 3), np.uint8), "strip.png", {})
+    out.film([np.zeros((4, 4, 3), np.uint8)] * 2, "film.gif", {})
+    out.finish()
+    assert made == [0o666 if simulated else 0o600] * 6  # picture, NIfTI and its sidecar, strip, film, table
+    files = [path for path in out.folder.rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert simulated or {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
 def test_an_earlier_request_is_removed_and_nothing_else(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from medgen.apps.evaluation.figures import figure_of, ratio_of
@@ -16,17 +17,28 @@ from medgen.apps.translation.visits import Visits
 from medgen.metrics import ventricle_area
 from medgen.metrics.image_error import mean_absolute_error
 
-__all__ = ["Answers", "area_of", "identity", "predicted_age", "second_visits", "ventricles", "where"]
+__all__ = ["RAW", "Answers", "area_of", "brain_of", "identity", "predicted_age", "second_visits", "ventricles", "where"]
 
 Array = NDArray[np.float64]
 Answers = dict[str, Any]
 Aged = Mapping[float, Tensor]
+BACKGROUND = -0.95  # intensities below are none of the brain's
+RAW = "translation, as it is"  # without the no-change control taken off
 
 
 def area_of(images: Tensor, pixel_mm: float | None) -> Array:
     """Ventricle areas of axial images, in mm² where the size of a pixel is known."""
     found: Array = ventricle_area(images.numpy(), pixel_mm or 1.0)
     return found
+
+
+def brain_of(image: Tensor) -> NDArray[np.bool_]:
+    """The brain in a skull-stripped slice or volume ``(*spatial)``, with all that it encloses.
+
+    Fluid can be as dark as the background, so what is not connected to the outside counts with the brain.
+    """
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(image.numpy() > BACKGROUND)
+    return filled
 
 
 def _ages(visits: Visits, column: int) -> Array:
@@ -134,7 +146,7 @@ def where(
         columns: dict[str, list[float]] = {"auc": [], "share": [], "dice": []}
         for row in range(len(visits.subjects)):
             region = rim(visits.masks[row].numpy(), visits.later_masks[row].numpy())
-            inside = visits.images[row, 0].numpy() > -0.95
+            inside = brain_of(visits.images[row, 0])
             size = np.nan_to_num(change[row, 0].abs().double().numpy())
             told = overlap(size, region & inside, inside)
             for name, value in told.items():
@@ -152,7 +164,9 @@ def second_visits(
 ) -> Answers | None:
     """Errors of the predicted change, beside no change and the mean change of all others; see :func:`where`.
 
-    The others' change is taken by the year, since not everybody comes again after the same time.
+    "translation" is what was asked minus the no-change control, added to the first visit: the error of the way to the
+    noise and back, which both share, is taken out. "translation, as it is" is the translated image itself, with that
+    error. The others' change is taken by the year, since not everybody comes again after the same time.
     """
     if then is None:
         return None
@@ -166,12 +180,13 @@ def second_visits(
     between = visits.years[rows]
     told = {
         "translation": area_of(then[rows], pixel) - area_of(same[rows], pixel),
+        RAW: area_of(then[rows], pixel) - area,
         "no change": np.zeros(len(rows)),
         "mean of the others": between * left_out_means(grown / between, subjects, places),
     }
     apart = between.reshape(-1, *[1] * (own.ndim - 1))
     others = torch.from_numpy(apart * left_out_means((seen - own).double().numpy() / apart, subjects, places)).float()
-    images = {"translation": own + change, "no change": own, "mean of the others": own + others}
+    images = {"translation": own + change, RAW: then[rows], "no change": own, "mean of the others": own + others}
     errors = {
         name: {
             "area": np.abs(value - grown),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,7 +85,7 @@ class InpaintImages(ImageTask):
     Args:
         mask: 1 where the image is to be made: the centre and size of a box as fractions of the image's sides,
             ``{"centre": [0.5, 0.5], "size": [0.3, 0.3]}`` (rows and columns from the top left), or a file (NIfTI or
-            picture, brighter than half is 1) on the grid of the image.
+            picture, brighter than half is 1) on the grid of the image, as one drawn on a file that this writes.
         seeds: one filling each.
         task: arguments of :class:`medgen.apps.translation.tasks.ImageTask`; ``inferer`` is a mapping of
             :class:`medgen.inferers.Inpaint`'s arguments without ``seed``.
@@ -93,7 +94,7 @@ class InpaintImages(ImageTask):
     def __init__(self, mask: Any, seeds: Sequence[int] = (0, 1, 2), **task: Any) -> None:
         super().__init__(**task)
         self.seeds = [int(seed) for seed in seeds]
-        self.mask = read_mask(mask, tuple(self.people.images.shape[2:]))
+        self.mask = read_mask(mask, tuple(self.people.images.shape[2:]), self.people.affine)
         self.inferers = [Inpaint(seed=seed, **self.inferer) for seed in self.seeds]
 
     def run(self) -> DerivedImages:
@@ -156,8 +157,13 @@ def box_mask(size: Sequence[int], centre: Sequence[float], extent: Sequence[floa
     return mask
 
 
-def read_mask(mask: Any, size: tuple[int, ...]) -> Tensor:
+def read_mask(mask: Any, size: tuple[int, ...], affine: Any = None) -> Tensor:
     """Return a bool mask ``(*size)`` from a box or a file, see :class:`InpaintImages`.
+
+    Args:
+        mask: the box or the file.
+        size: of the images.
+        affine: (4, 4) voxel to mm of volumes, which a file must share; None for slices.
 
     Raises:
         ValueError: when a file lies on another grid, or the mask is neither.
@@ -170,7 +176,8 @@ def read_mask(mask: Any, size: tuple[int, ...]) -> Tensor:
         return box_mask(size, mask["centre"], mask["size"])
     from medgen.data.images import PLANES, plane_view, read_image
 
-    image = read_image(str(mask)).as_tensor()
+    read = read_image(str(mask))
+    image = read.as_tensor()
     if image.ndim == 4 and len(size) == 2:  # a slice that lies in space is shown as slices of volumes are
         thin = [plane for plane, axis in PLANES.items() if image.shape[1 + axis] == 1]
         if len(thin) != 1:
@@ -180,6 +187,13 @@ def read_mask(mask: Any, size: tuple[int, ...]) -> Tensor:
     values = image[0]
     if tuple(values.shape) != size:
         raise ValueError(f"mask: {mask} has the size {tuple(values.shape)}, expected {size}, the image's own grid")
+    if affine is not None and len(size) == 3:
+        found_at, expected = (np.asarray(a, np.float64)[:3].round(3).tolist() for a in (read.affine, affine))
+        if not np.allclose(found_at, expected, atol=2e-3):
+            raise ValueError(
+                f"mask: {mask} has the images' size and lies elsewhere: its affine is {found_at}, expected {expected}; "
+                "draw it on a NIfTI file that this command writes, or resample it to that grid"
+            )
     found: Tensor = values > 0.5 * float(values.max())
     if not found.any():
         raise ValueError(f"mask: {mask} holds nothing, expected 1 where the image is to be made")

@@ -16,6 +16,8 @@ from medgen.apps.report import page
 from medgen.apps.report.words import number, with_interval
 from medgen.apps.translation.evidence import Translated
 from medgen.apps.translation.pictures import DIFFERENCE_LABEL, difference_map, strip
+from medgen.apps.translation.questions import RAW
+from medgen.apps.translation.writing import derived_mark
 from medgen.files import write_json, write_text
 from medgen.io import markings
 
@@ -176,7 +178,9 @@ def _visits(metrics: Mapping[str, Any]) -> str:
         f"{found['people']} people were seen again after {found['years']:g} years (the median; each is compared at "
         "the person's own time); the ventricle area had changed by "
         f"{with_interval(found['area_seen'], 1)}. Told beforehand from the first visit: by translation, by taking no "
-        f"change, and by the mean change of all other people. {_verdict(found, 'area', 'area')} "
+        "change, and by the mean change of all other people. Of translation, only the difference from the no-change "
+        "control counts, added to the first visit: the error of the way to the noise and back, which is in both, is "
+        f'taken out. "{RAW}" is the translated image itself, with that error. {_verdict(found, "area", "area")} '
         f"{_verdict(found, 'image', 'image')}"
     )
     head = ["Told by", "Change of area", "Error of the area", "Error of the image"]
@@ -232,7 +236,9 @@ def _pictures(found: Translated) -> list[str]:
 
 def _png(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], names: Sequence[str], found: Translated) -> bytes:
     chunks = PngImagePlugin.PngInfo()
-    for key, value in markings(None, synthetic=found.metrics["simulated"]).items():
+    simulated = bool(found.metrics["simulated"])
+    said = {"Derived": derived_mark(simulated), "model_sha256": found.metrics["model"]["sha256"]}
+    for key, value in markings(said, synthetic=simulated).items():
         chunks.add_text(key, str(value))
     buffer = io.BytesIO()
     Image.fromarray(strip(rows, titles, names)).save(buffer, "PNG", pnginfo=chunks, optimize=True)

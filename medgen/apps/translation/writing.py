@@ -20,12 +20,17 @@ from medgen.engines.run_directory import private_folder
 from medgen.files import write_rows
 from medgen.io import save_gif, save_nifti, save_png
 
-__all__ = ["DERIVED", "DERIVED_SIMULATED", "DerivedImages"]
+__all__ = ["DERIVED", "DERIVED_SIMULATED", "DerivedImages", "derived_mark"]
 
 logger = logging.getLogger("medgen.translation")
 DERIVED = "DERIVED from an image of a person: to be treated as that person's data"
 DERIVED_SIMULATED = "DERIVED from an image of a simulated person, who does not exist"
 _OWN = re.compile(r"(images|nifti)/person_\d+_[a-z0-9_]+\.(png|nii\.gz)")
+
+
+def derived_mark(simulated: bool) -> str:
+    """What a file says that was made of a person's image."""
+    return DERIVED_SIMULATED if simulated else DERIVED
 
 
 class DerivedImages:
@@ -60,6 +65,7 @@ class DerivedImages:
         self.affine = affine
         self.simulated, self.model, self.png, self.nifti = simulated, model, png, nifti
         self.folder = Path(output_dir) if simulated else private_folder(output_dir)
+        self.permissions = None if simulated else 0o600
         self.pixel_mm = float(pixel_mm or 1.0)
         self.settings = {name: value for name, value in (settings or {}).items() if value is not None}
         self.rows: list[dict[str, Any]] = []
@@ -68,20 +74,17 @@ class DerivedImages:
     @property
     def said(self) -> dict[str, Any]:
         """What every file records."""
-        derived = DERIVED_SIMULATED if self.simulated else DERIVED
-        return {"Derived": derived, "model_sha256": self.model, **self.settings}
+        return {"Derived": derived_mark(self.simulated), "model_sha256": self.model, **self.settings}
 
     def picture(self, picture: Any, name: str, facts: Mapping[str, Any], shows_source: bool = True) -> Path:
         """Write a strip or grid as ``name``; one that shows the person's own image is no synthetic picture."""
         synthetic = self.simulated or not shows_source
-        return self._private(save_png(picture, self.folder / name, {**self.said, **facts}, synthetic=synthetic))
+        return save_png(picture, self.folder / name, {**self.said, **facts}, synthetic, self.permissions)
 
     def film(self, frames: Sequence[Any], name: str, facts: Mapping[str, Any], milliseconds: int = 600) -> Path:
         """Write an animation that begins with the person's own image."""
-        saved = save_gif(
-            frames, self.folder / name, {**self.said, **facts}, milliseconds=milliseconds, synthetic=self.simulated
-        )
-        return self._private(saved)
+        said = {**self.said, **facts}
+        return save_gif(frames, self.folder / name, said, milliseconds, self.simulated, self.permissions)
 
     def image(
         self, image: Tensor, person: int, kind: str, facts: Mapping[str, Any], plane: str | None = None
@@ -93,15 +96,16 @@ class DerivedImages:
         record = {**self.said, **facts}
         if self.png:
             shown = flat(image)
-            path = save_png(shown[:1] if shown.shape[0] != 3 else shown, self.folder / "images" / f"{stem}.png", record)
-            row["png"] = self._private(path).relative_to(self.folder).as_posix()
+            path = self.folder / "images" / f"{stem}.png"
+            save_png(shown if shown.shape[0] == 3 else shown[:1], path, record, permissions=self.permissions)
+            row["png"] = path.relative_to(self.folder).as_posix()
         if self.nifti:
             affine = self.affine
             if affine is None:
                 affine = centred_affine(image.shape[1:], plane or "axial", self.pixel_mm)
-            path = save_nifti(image, self.folder / "nifti" / f"{stem}.nii.gz", affine, record)
-            self._private(path.with_name(f"{stem}.json"))
-            row["nifti"] = self._private(path).relative_to(self.folder).as_posix()
+            path = self.folder / "nifti" / f"{stem}.nii.gz"
+            save_nifti(image, path, affine, record, permissions=self.permissions)
+            row["nifti"] = path.relative_to(self.folder).as_posix()
         self.rows.append({**row, **facts, **self.settings})
         return self.rows[-1]
 
@@ -110,14 +114,8 @@ class DerivedImages:
         last = {"model_sha256": self.model, "software": f"medgen {__version__}", "synthetic": "YES", "derived": "YES"}
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         path = self.folder / "manifest.csv"
-        permissions = None if self.simulated else 0o600
-        write_rows(path, [*columns, *last], [{**row, **last} for row in self.rows], permissions=permissions)
+        write_rows(path, [*columns, *last], [{**row, **last} for row in self.rows], self.permissions)
         logger.info("wrote %d derived images and manifest.csv to %s", len(self.rows), self.folder)
-        return path
-
-    def _private(self, path: Path) -> Path:
-        if not self.simulated:
-            path.chmod(0o600)
         return path
 
     def _remove_earlier(self) -> None:
