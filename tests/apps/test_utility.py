@@ -53,6 +53,7 @@ def test_synthetic_data_help_where_they_must(helped):
     for figure in ("auc", "accuracy", "cross_entropy", "brier"):
         assert found(metrics, "real_synthetic", "real")[figure]["verdict"] == "helps"
         assert found(metrics, "real_synthetic", "real_repeated")[figure]["verdict"] == "helps"
+        assert found(metrics, "real_synthetic", "real_augmented")[figure]["verdict"] == "helps"
         assert found(metrics, "real_repeated", "real")[figure]["verdict"] != "helps"
     assert (
         metrics["sizes"][0]["arms"]["synthetic"]["auc"]["value"]
@@ -163,6 +164,20 @@ def test_each_size_has_a_generator_of_its_own_that_saw_these_people_alone(scored
         assert not set(train.subjects) & (set(validation.subjects) | set(test.subjects))
 
 
+def test_each_size_has_as_large_a_share_of_the_subjects_who_choose(scored, tmp_path):
+    recipe = PlantedRecipe()
+    metrics = utility(tmp_path, recipe, (40, 16, 20), sizes=[1.0, 0.25], ratio=1.0).run()
+    assert [size["validation"]["by_label"] for size in metrics["sizes"]] == [
+        {"level": 8, "upright": 8},
+        {"level": 2, "upright": 2},
+    ]
+    whole, quarter = (validation for _, validation, _ in recipe.calls)
+    assert quarter < whole
+    assert [set(call[1].subjects) for call in scored.made] == [whole] * 10 + [quarter] * 10
+    parts = json.loads((tmp_path / "private" / "splits.json").read_text())["sizes"]
+    assert set(parts["0.25"]) == recipe.calls[1][0] | quarter
+
+
 def test_subsets_are_nested_and_keep_the_labels_shares():
     people = LabelledImages(
         torch.zeros(90, 1, 2, 2), torch.tensor([0] * 60 + [1] * 30), [f"s{i // 2}" for i in range(90)]
@@ -172,7 +187,7 @@ def test_subsets_are_nested_and_keep_the_labels_shares():
     assert parts[0.2] < parts[0.5] < parts[1.0]
     assert sum(int(name[1:]) >= 30 for name in parts[0.2]) == 3
     assert nested_subjects(people, [0.2], seed=3)[0.2] == parts[0.2]
-    with pytest.raises(ValueError, match="fewer than two training subjects"):
+    with pytest.raises(ValueError, match="a label with fewer than 2 subjects"):
         nested_subjects(people, [0.05])
     with pytest.raises(ValueError, match=r"in \(0, 1\]"):
         nested_subjects(people, [1.5])
@@ -250,6 +265,19 @@ def test_a_run_that_fails_is_recorded_and_its_seed_left_out_of_every_arm(scored,
     assert "Failed and left out" in (tmp_path / "utility.html").read_text()
     scored.fail = lambda train, seed: False
     assert utility(tmp_path, people=LARGE, ratio=1.0, seeds=3).run()["failures"] == []
+
+
+def test_an_arm_that_always_fails_is_left_out_and_the_others_are_compared(scored, tmp_path):
+    scored.fail = lambda train, seed: len(train) == 80 and any(name.startswith("synth") for name in train.subjects)
+    metrics = utility(tmp_path, people=LARGE, ratio=1.0).run()
+    assert {(failure["arm"], failure["seed"]) for failure in metrics["failures"]} == {
+        ("real_synthetic", 0),
+        ("real_synthetic", 1),
+    }
+    (size,) = metrics["sizes"]
+    assert set(size["arms"]) == {"real", "real_augmented", "synthetic", "real_repeated"}
+    assert {d["arm"] for d in size["differences"]} == {"real_augmented", "synthetic", "real_repeated"}
+    assert "arm real_synthetic, seed 0" in (tmp_path / "utility.html").read_text()
 
 
 def test_an_experiment_of_which_nothing_is_left_says_so(scored, tmp_path):

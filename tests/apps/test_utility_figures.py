@@ -85,6 +85,16 @@ def test_seeds_are_resampled_too():
     assert len(figures.by_seed["shaky"]["accuracy"]) == 4
 
 
+def test_the_error_that_few_seeds_bring_is_that_of_their_mean():
+    shares = np.array([0.5, 0.9, 0.7])
+    runs = np.stack([np.stack([1 - p, p], 1) for p in (np.where(TRUTH == 1, share, 1 - share) for share in shares)])
+    same = np.repeat(runs[:1], 3, 0)
+    found = ArmFigures({"a": runs, "b": same}, CASES, replicates=20_000).difference("a", "b")["brier"]
+    # all cases are alike, so that nothing but the choice of seeds is uncertain
+    expected = np.std(2 * (1 - shares) ** 2, ddof=1) / np.sqrt(3)
+    assert found["error"] == pytest.approx(expected, rel=0.03)
+
+
 def test_risk_that_falls_is_a_gain():
     assert verdict({"low": -0.2, "high": -0.1}, -1) == verdict({"low": 0.1, "high": 0.2}, 1) == "helps"
     assert verdict({"low": 0.1, "high": 0.2}, -1) == "harms"

@@ -31,6 +31,7 @@ FIGURE_NAMES = {
     "cross_entropy": "Risk: cross entropy (lower is better)",
     "brier": "Risk: Brier score (lower is better)",
 }
+MISSING = {"value": None, "low": None, "high": None}
 COLOURS = {
     "real_augmented": SOFT,
     "synthetic": OTHER,
@@ -89,8 +90,9 @@ def _failure(failure: Mapping[str, Any]) -> str:
     return f"Failed and left out: {where}. {failure['error']}"
 
 
-def _between(size: Mapping[str, Any], arm: str, against: str) -> Mapping[str, Any]:
-    return next(d for d in size["differences"] if (d["arm"], d["against"]) == (arm, against))
+def _between(size: Mapping[str, Any], arm: str, figure: str) -> Mapping[str, Any] | None:
+    """The difference of an arm and real; None where either was left out."""
+    return next((d[figure] for d in size["differences"] if (d["arm"], d["against"]) == (arm, "real")), None)
 
 
 def _short(figure: str) -> str:
@@ -104,12 +106,14 @@ def _people(size: Mapping[str, Any]) -> str:
 def _cards(metrics: Mapping[str, Any]) -> str:
     primary, cards = metrics["settings"]["primary"], []
     for size in metrics["sizes"]:
-        found = _between(size, "real_synthetic", "real")[primary]
+        found = _between(size, "real_synthetic", primary)
+        if found is None:
+            continue
         words, mark = utility_words(found, "Adding synthetic images")
         interval = f"95 % interval {_signed(found['low'])} to {_signed(found['high'])}"
         question = f"{_people(size)}: {_short(primary)} with synthetic images less without"
         cards.append(page.card(question, _signed(found["value"]), interval, words, mark))
-    return f'<div class="cards">{"".join(cards)}</div>'
+    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
 def _signed(value: float) -> str:
@@ -136,7 +140,7 @@ def _differences(metrics: Mapping[str, Any]) -> str:
         "8 of 10 cases."
     )
     arms = {
-        ARM_NAMES[arm]: (colour, [_between(size, arm, "real")[primary] for size in metrics["sizes"]])
+        ARM_NAMES[arm]: (colour, [_between(size, arm, primary) or MISSING for size in metrics["sizes"]])
         for arm, colour in COLOURS.items()
     }
     drawn = difference_plot([_people(size) for size in metrics["sizes"]], arms, f"{_short(primary)}, less that of real")
@@ -154,7 +158,8 @@ def _size(metrics: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     ]
     by_label = ", ".join(f"{count} {label}" for label, count in real["by_label"].items())
     text = (
-        f"{_people(size)} ({by_label}), {real['images']} images. The generator was trained on these subjects alone: "
+        f"{_people(size)} ({by_label}), {real['images']} images; {size['validation']['subjects']} more choose among "
+        "weights. The generator was trained on these subjects alone: "
         f"{generator['iterations']} iterations, {generator['parameters']:,} parameters, weights of iteration "
         f"{generator['iteration']}. Mean of {len(size['arms']['real']['by_seed']['auc'])} seeds."
     )
@@ -183,9 +188,11 @@ def _reading(metrics: Mapping[str, Any]) -> str:
         "Brier score: how wrong the stated probabilities are; 0 is perfect.",
         "The control repeats real images until there are as many as with synthetic ones. What it gains is not due to "
         "new images.",
+        "Generators may be trained with augmentation, which their images carry along: see what synthetic images give "
+        "beyond classic augmentation, too.",
         f"Intervals: {100 * settings['level']:.0f} %, by drawing test subjects and seeds with replacement, the same "
         "for all arms. They do not cover another choice of training subjects, nor training the generator again.",
-        f"{settings['seeds']} seeds are few: the spread of training is known roughly, intervals are a little narrow.",
+        f"{settings['seeds']} seeds are few: the spread of training, and so the intervals' width, is known roughly.",
         "Several arms, sizes and figures are looked at: one of twenty intervals misses its truth by chance.",
         "For research. Nothing here shows that the classifier is fit for use, nor that the images are new: whether a "
         "generator repeats its training images is a question of its evaluation.",

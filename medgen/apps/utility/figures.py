@@ -71,7 +71,8 @@ def figures_of_runs(probabilities: Array, truth: NDArray[np.int64], weights: Arr
 class ArmFigures:
     """The arms of one size, resampled together: every replicate draws test subjects and seeds, the same for all arms.
 
-    Subjects are drawn within labels. An estimate is the mean over the seeds.
+    Subjects are drawn within labels. An estimate is the mean over the seeds. Of S seeds S - 1 are drawn, so that the
+    variance of their mean comes out unbiased however few they are (Rao and Wu, JASA 83, 1988, m = n - 1).
 
     Args:
         probabilities: arm to (S, N, K), run s of every arm with the same seed.
@@ -105,7 +106,7 @@ class ArmFigures:
         resampler = SubjectResampler(subjects, replicates, seed, [str(first[subject]) for subject in subjects])
         weights = np.concatenate([np.ones((1, len(cases))), resampler.weights(subjects)])
         truth = np.array([label for _, label in cases], dtype=np.int64)
-        drawn = numpy_generator("utility seeds", seed, replicates).integers(0, runs, (replicates, runs))
+        drawn = numpy_generator("utility seeds", seed, replicates).integers(0, runs, (replicates, runs - 1))
         self._values: dict[str, dict[str, Array]] = {}
         self.by_seed: dict[str, dict[str, list[float]]] = {}
         for arm, said in probabilities.items():

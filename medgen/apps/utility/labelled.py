@@ -126,19 +126,22 @@ def people_of(dataset: Any, subjects: set[str]) -> Any:
     return part
 
 
-def nested_subjects(images: LabelledImages, shares: Sequence[float], seed: int = 0) -> dict[float, set[str]]:
+def nested_subjects(
+    images: LabelledImages, shares: Sequence[float], seed: int = 0, least: int = 2
+) -> dict[float, set[str]]:
     """Draw parts of the subjects, stratified by label, each a part of the next larger one.
 
     Args:
-        images: of the training split.
+        images: of a split.
         shares: in (0, 1].
         seed: of the draw.
+        least: subjects that a label must keep.
 
     Returns:
         Share to subjects, from the largest share on.
 
     Raises:
-        ValueError: when a share is out of range, or leaves a label with fewer than two subjects.
+        ValueError: when a share is out of range, or leaves a label with fewer than ``least`` subjects.
     """
     wanted = sorted({float(share) for share in shares}, reverse=True)
     if not wanted or not all(0 < share <= 1 for share in wanted):
@@ -154,8 +157,8 @@ def nested_subjects(images: LabelledImages, shares: Sequence[float], seed: int =
     result: dict[float, set[str]] = {}
     for share in wanted:
         parts = [order[: math.ceil(share * len(order) - 1e-9)] for order in orders]
-        if min(len(part) for part in parts) < 2:
-            raise ValueError(f"sizes: a share of {share:g} leaves a label with fewer than two training subjects")
+        if min(len(part) for part in parts) < least:
+            raise ValueError(f"sizes: a share of {share:g} leaves a label with fewer than {least} subjects")
         result[share] = {subject for part in parts for subject in part}
     return result
 

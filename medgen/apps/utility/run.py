@@ -42,7 +42,11 @@ __all__ = ["Utility"]
 
 logger = logging.getLogger("medgen.utility")
 
-COMPARED = (*((arm, "real") for arm in ARMS[1:]), ("real_synthetic", "real_repeated"))
+COMPARED = (
+    *((arm, "real") for arm in ARMS[1:]),
+    ("real_synthetic", "real_repeated"),
+    ("real_synthetic", "real_augmented"),  # generators are trained with augmentation, which their images carry along
+)
 
 
 class Utility:
@@ -52,8 +56,8 @@ class Utility:
     on five sets: ``real``; ``real_augmented``, the same with classic augmentation; ``synthetic``; ``real_synthetic``,
     both together; and ``real_repeated``, the control, as many images as ``real_synthetic`` with real ones in place of
     the synthetic. All have the same network, start, number of steps and batch size for each seed, and are judged on
-    the same test subjects, whom neither generator nor classifier has seen. Validation subjects, others again, choose
-    among the weights of both, and nobody trains on them.
+    the same test subjects, whom neither generator nor classifier has seen. Validation subjects, others again and the
+    same share of them, choose among the weights of both, and nobody trains on them.
 
     Finished parts are kept under ``output_dir/private``; what was interrupted goes on, what failed is recorded and is
     tried again by the next call.
@@ -124,6 +128,7 @@ class Utility:
             if min(found.values()) < least:
                 raise ValueError(f"{split}: {self.label} has {found} subjects, expected {least} or more of each label")
         self.people = nested_subjects(self.real["train"], sizes, seed)
+        self.choosing = nested_subjects(self.real["validation"], sizes, seed, least=1)
         settings = dict(classifier) if isinstance(classifier, Mapping) else classifier
         self.classifier = (
             ClassifierSettings(**settings) if isinstance(settings, dict) else settings or ClassifierSettings()
@@ -133,7 +138,8 @@ class Utility:
         self.augmentation = BatchAugmentation() if augmentation is None else augmentation
         self.cache = StageCache(self.output_dir / "private")
         members = {split: sorted({str(s) for s in data.subjects}) for split, data in self.datasets.items()}
-        parts = {f"{share:g}": sorted(subjects) for share, subjects in self.people.items()}
+        both = {share: subjects | self.choosing[share] for share, subjects in self.people.items()}
+        parts = {f"{share:g}": sorted(subjects) for share, subjects in both.items()}
         write_splits(self.cache.folder / "splits.json", members, "subject", seed=seed, sizes=parts)
         self.failures: list[dict[str, Any]] = []
         self.shown: dict[str, Tensor] = {}  # generated images of the largest size, label by label
@@ -163,11 +169,12 @@ class Utility:
         subjects = self.people[share]
         # people without one of the labels are no part of a size, nor are their images
         part = people_of(self.datasets["train"], subjects)
-        real = labelled(part, self.covariates, self.label, self.labels)
+        choosing = people_of(self.datasets["validation"], self.choosing[share])
+        real, validation = (labelled(one, self.covariates, self.label, self.labels) for one in (part, choosing))
         size = f"{len(subjects)} subjects"
         logger.info("%s (%g of the training split): generator", size, share)
         try:
-            trained = self._generator(part)
+            trained = self._generator(part, choosing)
             set_seed = seed_from("utility set", self.seed, f"{share:g}")
             synthetic, rows = self._synthetic(trained, part, real, set_seed)
             notices = check_same_scale(synthetic.images.numpy(), real.images.float().numpy(), ("synthetic", "real"))
@@ -181,7 +188,7 @@ class Utility:
             self.shown = {
                 label: synthetic.images[synthetic.target == place][:16] for place, label in enumerate(self.labels)
             }
-        runs = self._runs(self._arms(real, synthetic), size)
+        runs = self._runs(self._arms(real, synthetic), validation, size)
         if runs is None:
             return None
         cases = self.real["test"].cases()[0]
@@ -192,6 +199,7 @@ class Utility:
         return {
             "share": share,
             "real": real.counts(self.labels),
+            "validation": validation.counts(self.labels),
             "synthetic": {"images": len(synthetic), "folder": folder.relative_to(self.output_dir).as_posix()},
             "generator": {"sha256": trained.sha256, **trained.facts, "sampler": trained.sampler.to_dict()},
             "notices": notices,
@@ -206,13 +214,14 @@ class Utility:
                 for arm, found in runs.items()
             },
             "differences": [
-                {"arm": arm, "against": against, **figures.difference(arm, against)} for arm, against in COMPARED
+                {"arm": arm, "against": against, **figures.difference(arm, against)}
+                for arm, against in COMPARED
+                if {arm, against} <= set(runs)
             ],
         }
 
-    def _generator(self, part: Any) -> Trained:
+    def _generator(self, part: Any, validation: Any) -> Trained:
         """Train on these people alone, in a folder named by all that decides the weights."""
-        validation = self.datasets["validation"]
         digests = [
             LabelledImages(d.images, _codes(d.covariates), list(d.subjects)).digest() for d in (part, validation)
         ]
@@ -247,11 +256,15 @@ class Utility:
         }
 
     def _runs(
-        self, arms: Mapping[str, tuple[LabelledImages, Any]], size: str
+        self, arms: Mapping[str, tuple[LabelledImages, Any]], validation: LabelledImages, size: str
     ) -> dict[str, list[dict[str, NDArray[Any]]]] | None:
-        """The runs of every arm; a seed that failed in one arm is left out of all, so that arms stay paired."""
+        """The runs of every arm.
+
+        An arm of which fewer than two seeds finished is left out; a seed that failed in another is left out of all, so
+        that arms stay paired.
+        """
         sets = {name: pool.digest() for name, (pool, _) in arms.items()}
-        held = [self.real[split].digest() for split in ("validation", "test")]
+        held = [validation.digest(), self.real["test"].digest()]
         found: dict[str, dict[int, dict[str, NDArray[Any]]]] = {arm: {} for arm in arms}
         todo = [(number, arm) for number in range(self.seeds) for arm in arms]
         for number, arm in progress_bar(todo, desc=f"classifiers, {size}", unit=" runs"):
@@ -261,18 +274,20 @@ class Utility:
             key = key_of(__version__, sets[arm], held, self.classifier.to_dict(), about, seed, self.labels)
 
             def make(pool: LabelledImages = pool, augment: Any = augment, seed: int = seed) -> dict[str, NDArray[Any]]:
-                sets = (pool, self.real["validation"], self.real["test"])
+                sets = (pool, validation, self.real["test"])
                 return fit_and_score(*sets, len(self.labels), self.classifier, seed, augment, self.device)
 
             try:
                 found[arm][number] = self.cache.arrays("classifier", key, make)
             except RuntimeError as error:
                 self._failed(error, size=size, stage="classifier", arm=arm, seed=number)
-        whole = [number for number in range(self.seeds) if all(number in runs for runs in found.values())]
-        if len(whole) < 2:
-            self._failed(RuntimeError(f"{len(whole)} seed(s) finished in all arms"), size=size, stage="figures")
+        usable = {arm: runs for arm, runs in found.items() if len(runs) >= 2}
+        whole = [number for number in range(self.seeds) if all(number in runs for runs in usable.values())]
+        if "real" not in usable or len(usable) < 2 or len(whole) < 2:
+            told = ", ".join(f"{len(runs)} of {arm}" for arm, runs in found.items())
+            self._failed(RuntimeError(f"expected two seeds that finished, found {told}"), size=size, stage="figures")
             return None
-        return {arm: [runs[number] for number in whole] for arm, runs in found.items()}
+        return {arm: [runs[number] for number in whole] for arm, runs in usable.items()}
 
     def _failed(self, error: Exception, **where: Any) -> None:
         logger.error("failed: %s", where, exc_info=error)
