@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from medgen.engines.distributed import is_first_rank
 from medgen.engines.run_directory import checkpoints
 from medgen.files import file_sha256, plain
 from medgen.handlers.manifest import copy_model, manifest_path, write_model
+from medgen.machine import device_name
 
 __all__ = ["CheckpointHandler"]
 
@@ -91,6 +93,7 @@ class CheckpointHandler:
         self.best: dict[str, Any] | None = None
         self.newest: dict[str, Any] | None = None
         self._saved_at = -1
+        self._earlier, self._since = 0.0, math.inf  # seconds before this start, and its moment
 
     def attach(self, engine: Any) -> None:
         """Attach to a :class:`medgen.engines.GenerativeTrainer`.
@@ -111,8 +114,8 @@ class CheckpointHandler:
             self.validator.add_event_handler(Events.COMPLETED, self._validated, engine)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best and the newest metric."""
-        state: dict[str, Any] = {"best": self.best, "newest": self.newest}
+        """The best and the newest metric, and the seconds that training took so far."""
+        state: dict[str, Any] = {"best": self.best, "newest": self.newest, "seconds": self.seconds}
         if self.validator is not None:
             inner = self.validator.state
             state |= {"best_metric": inner.best_metric, "best_metric_epoch": inner.best_metric_epoch}
@@ -121,11 +124,18 @@ class CheckpointHandler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.best, self.newest = state["best"], state["newest"]
+        self._earlier = state.get("seconds", 0.0)
         if self.validator is not None and "best_metric" in state:
             self.validator.state.best_metric = state["best_metric"]
             self.validator.state.best_metric_epoch = state["best_metric_epoch"]
 
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training, validation and pictures included, those before a resume too."""
+        return self._earlier + max(0.0, time.perf_counter() - self._since)
+
     def _started(self, engine: Any) -> None:
+        self._since = time.perf_counter()
         self._saved_at = engine.state.iteration
 
     def _between_iterations(self, engine: Any) -> None:
@@ -136,6 +146,7 @@ class CheckpointHandler:
     def _completed(self, engine: Any) -> None:
         if engine.state.iteration != self._saved_at:
             self._save(engine)
+        self._earlier, self._since = self.seconds, math.inf
         chosen = self._folder / f"{self.name}.pt"
         if is_first_rank() and self.publish_dir is not None and chosen.is_file():
             if not self._may_replace():
@@ -238,6 +249,12 @@ class CheckpointHandler:
             "data_simulated": simulated,
             "data_fingerprint": fingerprint() if callable(fingerprint) else fingerprint,
             "share": "yes" if share else "no",
+            "training": {
+                "seconds": round(self.seconds, 1),
+                "images": engine.state.iteration * (engine.batch_size or 0) * engine.step.world_size,
+                "processes": engine.step.world_size,
+                "device": device_name(engine.state.device),
+            },
             "config": _plain(self.config),
         }
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from medgen import __version__
 from medgen.files import atomic_write, file_sha256, write_json
+from medgen.machine import software
 
 __all__ = ["copy_model", "manifest_path", "read_manifest", "write_model"]
 
@@ -35,8 +35,6 @@ def write_model(weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str
     Returns:
         ``path``.
     """
-    import monai
-
     path = Path(path)
     with atomic_write(path) as temporary:
         torch.save({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
@@ -47,7 +45,7 @@ def write_model(weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str
         "parameters": sum(value.numel() for value in weights.values()),
         **facts,
         "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "software": {"medgen": __version__, "torch": str(torch.__version__), "monai": monai.__version__},
+        "software": software(),
     }
     write_json(manifest_path(path), manifest)
     return path

@@ -101,6 +101,9 @@ def test_pages_say_what_they_must(reports):
         "0123456789abcdef",
         world.cohort.data_terms,
         "Limits",
+        "Network evaluations an image",
+        "Peak memory",
+        "pytorch-ignite",
     ):
         assert said in text
     marked = [picture.text.get("Synthetic") for picture in _pictures(folder / "report.html") if picture.text]

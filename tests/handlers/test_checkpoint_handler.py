@@ -98,8 +98,26 @@ def test_manifest_says_what_the_weights_are(tmp_path):
     assert manifest["config"]["seed"] == 0
     assert (manifest["data_terms"], manifest["data_fingerprint"]) == ("data use agreement", "f00d")
     assert manifest["weights"] == "average"
-    assert set(manifest["software"]) == {"medgen", "torch", "monai"}
+    assert set(manifest["software"]) >= {"medgen", "commit", "torch", "monai", "pytorch-ignite"}
     assert read_manifest(tmp_path / "model.pt") == manifest
+
+
+def test_the_manifest_says_what_training_cost_and_a_resume_adds_to_it(tmp_path):
+    trainer, handler = build(tmp_path)
+    trainer.run()
+    took = read_manifest(tmp_path / "model.pt")["training"]
+    assert took["processes"] == 1
+    assert took["images"] == read_manifest(tmp_path / "model.pt")["iteration"] * trainer.batch_size
+    assert 0 <= took["seconds"] <= handler.seconds
+    assert "thread" in took["device"]
+    before = handler.seconds
+    assert handler.seconds == before  # the clock stands when training is over
+    resumed = CheckpointHandler(run_dir=tmp_path)
+    resumed.load_state_dict(handler.state_dict() | {"seconds": 1000.0})
+    assert resumed.seconds == 1000.0
+    old = {name: value for name, value in handler.state_dict().items() if name != "seconds"}
+    resumed.load_state_dict(old)
+    assert resumed.seconds == 0.0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +19,7 @@ from medgen.apps.evaluation.planes import chosen
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
 from medgen.files import key_of
+from medgen.machine import device_name, device_of, peak_memory, reset_peak_memory
 from medgen.randomness import seed_from
 
 __all__ = ["GeneratedImages", "Generator"]
@@ -40,6 +43,7 @@ class GeneratedImages:
         evaluations: network evaluations per image.
         seconds: wall-clock seconds per image.
         variants: images of a profile.
+        made_on: device and peak memory of each part that was generated at once, see :mod:`medgen.machine`.
     """
 
     guidance: float
@@ -51,6 +55,7 @@ class GeneratedImages:
     evaluations: int
     seconds: float
     variants: int = 2
+    made_on: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def profiles(self) -> int:
@@ -111,7 +116,7 @@ class Generator:
         n, shape, variants = len(profiles.subjects), tuple(profiles.images.shape[1:]), question.variants
         asked, target = question.requests(profiles)
         parts: list[list[Tensor]] = [[] for _ in range(variants)]
-        seconds, evaluations = 0.0, 0
+        seconds, evaluations, made_on = 0.0, 0, []
         for start in range(0, n, self.chunk):
             stop = min(start + self.chunk, n)
             covariates = torch.cat([asked[n * v + start : n * v + stop] for v in range(variants)])
@@ -129,6 +134,8 @@ class Generator:
             for part, made_of_it in zip(parts, images.split(stop - start), strict=True):
                 part.append(made_of_it)
             seconds, evaluations = seconds + float(made["seconds"]), int(made["evaluations"])
+            if "made_on" in made:
+                made_on.append(json.loads(str(made["made_on"])))
             logger.info("guidance %g: %d of %d images", guidance, variants * stop, variants * n)
         return GeneratedImages(
             guidance=float(guidance),
@@ -140,14 +147,18 @@ class Generator:
             evaluations=evaluations,
             seconds=seconds / (variants * n),
             variants=variants,
+            made_on=tuple(made_on),
         )
 
     def _sample(self, sampler: Any, shape: tuple[int, ...], seeds: list[int], covariates: Tensor) -> Arrays:
+        device = device_of(self.network)
+        reset_peak_memory(device)
         samples = sampler(self.network, self.process, shape, seeds, covariates=covariates, codec=self.codec)
         return {
             "images": samples.images.numpy().astype(np.float32),
             "seconds": np.array(samples.seconds),
             "evaluations": np.array(samples.evaluations),
+            "made_on": np.array(json.dumps({"device": device_name(device), **peak_memory(device)})),
         }
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from medgen import __version__
-from medgen.files import file_sha256
+from medgen.files import file_sha256, key_of
 from medgen.handlers.manifest import manifest_path, read_manifest
+from medgen.machine import software
 
 if TYPE_CHECKING:
     from medgen.apps.evaluation.run import Evaluation
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "SIMULATED_NOTICE", "cohort_notices", "model_facts", "provenance"]
 
 SCHEMA = "medgen.evaluation/1"
+_OF_MODEL = ("iteration", "config", "training", "software")  # of its manifest
 _OF_SPLITS = ("seed", "split_fractions", "leave_site_out")
 SIMULATED_NOTICE = (
     "SIMULATED DATA. The people of this cohort do not exist; nothing here says anything about patients. "
@@ -31,7 +28,7 @@ SIMULATED_NOTICE = (
 
 
 def model_facts(network: Any, weights: str | os.PathLike[str] | None, cohort: Any) -> dict[str, Any]:
-    """Hash of the weights, number of parameters, and what their manifest says.
+    """Hash of the weights, number of parameters, and what their manifest says of training.
 
     Raises:
         ValueError: when the manifest says that they were trained on another cohort than this.
@@ -42,7 +39,8 @@ def model_facts(network: Any, weights: str | os.PathLike[str] | None, cohort: An
         for name, value in network.state_dict().items() if hasattr(network, "state_dict") else ():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return {"sha256": digest.hexdigest(), "parameters": parameters, "iteration": None, "config": None}
+        found: dict[str, Any] = {"sha256": digest.hexdigest(), "parameters": parameters}
+        return found | dict.fromkeys(_OF_MODEL)
     manifest = read_manifest(weights) if manifest_path(weights).is_file() else {}
     trained_on, here = manifest.get("data_fingerprint"), cohort.fingerprint()
     if trained_on is not None and trained_on != here:
@@ -53,8 +51,7 @@ def model_facts(network: Any, weights: str | os.PathLike[str] | None, cohort: An
     return {
         "sha256": file_sha256(Path(weights)),
         "parameters": parameters,
-        "iteration": manifest.get("iteration"),
-        "config": manifest.get("config"),
+        **{name: manifest.get(name) for name in _OF_MODEL},
     }
 
 
@@ -73,6 +70,7 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
             "fingerprint": e.cohort.fingerprint(),
             "terms": getattr(e.cohort, "data_terms", "not stated"),
             "split_unit": getattr(e.cohort, "split_unit", "subject"),
+            "split": key_of({split: sorted(set(real.subjects)) for split, real in e.real.items()}),
             "splits": {split: real.counts() for split, real in e.real.items()},
             "image_size": list(e.real["test"].images.shape[2:]),
             "pixel_mm": e.pixel_mm,
@@ -89,12 +87,7 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
             "process": describe[0],
             "sampler": describe[1],
         },
-        "software": {
-            "medgen": __version__,
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "software": software(),
     }
 
 

@@ -14,6 +14,7 @@ import torch
 
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.contrast import LabelContrast
+from medgen.apps.evaluation.cost import cost_of
 from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
 from medgen.apps.evaluation.evidence import Evidence
 from medgen.apps.evaluation.fidelity import Fidelity, checked_scale, clamped
@@ -219,6 +220,7 @@ class Evaluation:
             "real": reference.figures() | {"ventricles": anatomy, "traits": of_traits},
             "memorisation": memory,
             "generated": rows,
+            "cost": cost_of(self.network, self.codec, main),
             "solvers": self._solvers(judge),
         }
         by_target = {"real": (test_scores, test.target), "generated": (scores[self.guidance], main.target)}

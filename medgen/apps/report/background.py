@@ -50,13 +50,12 @@ def provenance(metrics: Mapping[str, Any]) -> str:
         f"{n}: {c['subjects']} {data['split_unit']}s, {c['images']} images" for n, c in data["splits"].items()
     )
     pixel = f", {number(data['pixel_mm'])} mm pixels" if data["pixel_mm"] else ""
+    config = model["config"] or {}
     rows = [
-        [
-            "Model",
-            f"SHA-256 {model['sha256']}, {model['parameters']:,} parameters, iteration {model['iteration'] or '—'}",
-        ],
+        ["Model", f"SHA-256 {model['sha256']}, iteration {model['iteration'] or '—'}"],
+        ["Trained", f"seed {config.get('seed', 'not recorded')}; with {_versions(model.get('software'))}"],
         ["Data", f"fingerprint {data['fingerprint']}; terms: {data['terms']}"],
-        ["Splits", splits],
+        ["Splits", f"{splits}; hash of who is in which {data.get('split', 'not recorded')}"],
         ["Images", f"{' × '.join(map(str, data['image_size']))} pixels{pixel}"],
         [
             "Profiles",
@@ -64,7 +63,7 @@ def provenance(metrics: Mapping[str, Any]) -> str:
         ],
         ["Features", _features(metrics["extractor"])],
         ["Seed", f"{settings['seed']}; {settings['replicates']} bootstrap replicates"],
-        ["Software", ", ".join(f"{k} {v}" for k, v in metrics["software"].items())],
+        ["Software", _versions(metrics["software"])],
         ["Made", metrics["created"]],
     ]
     detail = json.dumps(
@@ -72,6 +71,10 @@ def provenance(metrics: Mapping[str, Any]) -> str:
     )
     more = f"<details><summary>Configuration</summary><pre>{escape(detail)}</pre></details>"
     return page.section("Provenance", page.table(["", ""], rows), more)
+
+
+def _versions(software: Mapping[str, str] | None) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (software or {}).items()) or "not recorded"
 
 
 def _features(extractor: Mapping[str, Any]) -> str:

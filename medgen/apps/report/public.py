@@ -10,6 +10,7 @@ from medgen.apps.evaluation.provenance import SIMULATED_NOTICE
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report import of_fidelity, of_label, of_number, page, pictures, plots, verdict
 from medgen.apps.report.background import limits, provenance, reading
+from medgen.apps.report.cost import cost_section
 from medgen.apps.report.originality import originality_card, originality_row, originality_section
 from medgen.apps.report.words import (
     likeness_words,
@@ -40,6 +41,7 @@ def public_report(evidence: Evidence) -> str:
         *of_fidelity.anatomy_section(metrics),
         originality_section(evidence),
         *_solvers(metrics),
+        cost_section(metrics),
         reading(about.reading(metrics)),
         limits(metrics),
         provenance(metrics),

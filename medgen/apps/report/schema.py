@@ -212,6 +212,28 @@ _SOLVER = _object(
     }
 )
 
+_SOFTWARE = {"type": "object", "additionalProperties": _TEXT}
+_COST = _object(
+    {
+        "parameters": _COUNT,
+        "codec_parameters": _COUNT,
+        "evaluations_per_image": _COUNT,
+        "seconds_per_image": {"type": "number"},
+        "peak_memory_bytes": {"type": ["integer", "null"]},
+        "memory_of": {"enum": ["device", "process", None], "description": "what the peak is of"},
+        "device": {"type": ["string", "null"]},
+    },
+    description="of the images at the main guidance; null where it was not recorded",
+)
+_TRAINING = _object(
+    {
+        "seconds": {"type": "number"},
+        "images": _COUNT | {"description": "seen in all, of all processes"},
+        "processes": _COUNT,
+        "device": _TEXT,
+    }
+)
+
 METRICS_SCHEMA: dict[str, Any] = _object(
     {
         "schema": {"const": "medgen.evaluation/1"},
@@ -220,12 +242,20 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         "simulated": {"type": "boolean"},
         "notices": {"type": "array", "items": _TEXT},
         "model": _object(
-            {"sha256": _TEXT, "parameters": _COUNT, "iteration": {"type": ["integer", "null"]}, "config": _ANY}
+            {
+                "sha256": _TEXT,
+                "parameters": _COUNT,
+                "iteration": {"type": ["integer", "null"]},
+                "config": _ANY,
+                "training": {"anyOf": [_TRAINING, {"type": "null"}]},
+                "software": {"anyOf": [_SOFTWARE, {"type": "null"}]},
+            }
         ),
         "data": _object(
             {
                 "fingerprint": _TEXT,
                 "terms": _TEXT,
+                "split": _TEXT | {"description": "hash of who is in which split"},
                 "split_unit": {"enum": ["subject", "scan"]},
                 "splits": _object(dict.fromkeys(("train", "validation", "test"), _COUNTS)),
                 "image_size": {"type": "array", "items": _COUNT},
@@ -253,10 +283,11 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         "extractor": _object(
             {"name": _TEXT, "sha256": {"type": ["string", "null"]}, "distance": _TEXT, "width": _COUNT}
         ),
-        "software": {"type": "object", "additionalProperties": _TEXT},
+        "software": _SOFTWARE,
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
         "memorisation": _MEMORISATION,
         "generated": {"type": "array", "items": _ROW, "minItems": 1},
+        "cost": _COST,
         "solvers": {"type": "array", "items": _SOLVER},
     },
     title="Figures of an evaluation",
