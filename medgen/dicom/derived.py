@@ -6,56 +6,37 @@ for; what was generated is marked as synthetic images are.
 
 from __future__ import annotations
 
-import copy
 import functools
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.valuerep import validate_value
 
 from medgen import __version__
-from medgen.dicom.attributes import code
-from medgen.dicom.deidentify import DEIDENTIFICATION, check_unnamed, deidentify, mapped_uid
-from medgen.dicom.files import dicom_files, quiet_pydicom, read_header
+from medgen.dicom.deidentify import DEIDENTIFICATION, check_unnamed, deidentify
+from medgen.dicom.files import quiet_pydicom
 from medgen.dicom.instances import mr_instances, write_instances
 from medgen.dicom.keys import secret_key
+from medgen.dicom.source_headers import (
+    PATIENT,
+    SERIES,
+    STUDY,
+    Source,
+    check_forms,
+    check_unknown,
+    kept,
+    read_sources,
+    reference,
+)
 from medgen.dicom.synthetic import draw_notice, generated_marks, now, stored_intensities
-from medgen.dicom.verify import MarkError, check_derived, check_written, elements, says_synthetic
+from medgen.dicom.verify import check_derived, check_written
 
-__all__ = ["derived_instances", "read_sources", "write_derived"]
+__all__ = ["derived_instances", "write_derived"]
 
-logger = logging.getLogger("medgen.dicom")
-
-Source = str | os.PathLike[str] | Sequence[Dataset]
-
-_PATIENT = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-)
-_STUDY = (
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
-_SERIES = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "PatientPosition")
-_DESCRIBING = ("BodyPartExamined", "PatientPosition", "PositionReferenceIndicator")
 # Body Part Examined of what may show a face (defined terms of PS3.16 annex L); "": unknown
 _HEAD = ("", "BRAIN", "FACE", "HEAD", "HEADNECK", "SKULL", "WHOLEBODY")
-_REFERENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BurnedInAnnotation")
 # parameters of a generation that are of the method, never of the patient
 _GENERATION = (
     "eta",
@@ -69,7 +50,6 @@ _GENERATION = (
     "steps",
     "strength",
 )
-_PROCESSED = ("121322", "DCM", "Source image for image processing operation")
 
 
 @quiet_pydicom()
@@ -127,23 +107,23 @@ def derived_instances(
     if burned_in and not generated:
         raise ValueError("burned_in is True, and generated is False: the notice would not be true")
     key = secret_key() if deidentified and key is None else key
-    header = _kept(sources[0], (*_PATIENT, *_STUDY, *_SERIES))
+    header = kept(sources[0], (*PATIENT, *STUDY, *SERIES))
     if deidentified:
         for argument, text in (("description", description), ("generation", str(dict(generation or {})))):
             check_unnamed(argument, text, [header])
         header = deidentify(header, key)
     if not same_space:
         header.pop("FrameOfReferenceUID", None)
-    _check_forms(header)
-    series = {name: header.get(name) for name in _SERIES}
+    check_forms(header)
+    series = {name: header.get(name) for name in SERIES}
     series["PatientPosition"] = series["PatientPosition"] or ""  # unknown, where the source does not say
-    references = [_reference(item, key if deidentified else None) for item in sources]
+    references = [reference(item, key if deidentified else None) for item in sources]
     recognizable = "YES" if str(header.get("BodyPartExamined") or "") in _HEAD else None
     instances = mr_instances(
         stored_intensities(image, value_range),
         affine,
-        patient={name: header.get(name) for name in (*_PATIENT, *DEIDENTIFICATION[:3])},
-        study={name: header.get(name) for name in _STUDY},
+        patient={name: header.get(name) for name in (*PATIENT, *DEIDENTIFICATION[:3])},
+        study={name: header.get(name) for name in STUDY},
         series=series | {"SeriesDescription": _series_description(generated, description)},
         image={"SourceImageSequence": references, "RecognizableVisualFeatures": recognizable},
         slice_axis=slice_axis,
@@ -156,7 +136,7 @@ def derived_instances(
         dataset.update(marks)
         check_derived(dataset, generated=generated, deidentified=deidentified)
         if deidentified:
-            _check_unknown(dataset, sources)
+            check_unknown(dataset, sources)
     return instances
 
 
@@ -186,37 +166,6 @@ def write_derived(
     return paths
 
 
-@quiet_pydicom()
-def read_sources(source: Source, tags: Sequence[str] = ()) -> list[Dataset]:
-    """Return the headers of a patient's images, without pixels.
-
-    Args:
-        source: a folder, a file, or the headers.
-        tags: further keywords to read from files.
-
-    Raises:
-        ValueError: there is none, they are of several patients or studies, or text is burned into one.
-        ImageFileError: a file cannot be read.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        wanted = (*_PATIENT, *_STUDY, *_SERIES, *_REFERENCE, "SpecificCharacterSet", "SyntheticData", *tags)
-        sources = [read_header(path, wanted)[0] for path in dicom_files(source)]
-    else:
-        sources = list(source)
-    if not sources:
-        raise ValueError("source: found no image, expected one or more")
-    for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        values = {str(dataset.get(keyword) or "") for dataset in sources}
-        if len(values) > 1:
-            raise ValueError(f"source: its {len(sources)} images have {len(values)} different {keyword}, expected one")
-    for dataset in sources:
-        if not dataset.get("SOPInstanceUID") or not dataset.get("SOPClassUID"):
-            raise ValueError("source: found an image without SOP Class UID or SOP Instance UID")
-        if dataset.get("BurnedInAnnotation") == "YES" and not says_synthetic(dataset):
-            raise ValueError("source: text is burned into its pixels (Burned In Annotation YES), which may be a name")
-    return sources
-
-
 def _series_description(generated: bool, description: str) -> str:
     return f"{'SYNTHETIC ' if generated else ''}DERIVED {description}".strip()
 
@@ -243,60 +192,3 @@ def _marks(
     marks.BurnedInAnnotation = "NO"
     marks.DerivationDescription = f"Processed by medgen {__version__}"
     return marks
-
-
-def _reference(source: Dataset, key: bytes | None) -> Dataset:
-    """Return the item of the Source Image Sequence that refers to an image."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.SOPClassUID
-    uid = str(source.SOPInstanceUID)
-    item.ReferencedSOPInstanceUID = uid if key is None else mapped_uid(uid, key)
-    item.PurposeOfReferenceCodeSequence = [code(*_PROCESSED)]
-    return item
-
-
-def _check_forms(header: Dataset) -> None:
-    """Correct or take out what describes the series and breaks the standard's form, as source headers often do.
-
-    Raises:
-        ValueError: another value does; it is named and not told, since it may be of the patient.
-    """
-    for element in list(header):
-        value = element.value
-        if not isinstance(value, str) or _well_formed(element.VR, value):
-            continue
-        if element.keyword not in _DESCRIBING:
-            raise ValueError(f"source: its {element.name} is not of the form that the standard has for {element.VR}")
-        header[element.keyword].value = value.upper() if _well_formed(element.VR, value.upper()) else ""
-
-
-def _well_formed(vr: str, value: str) -> bool:
-    try:
-        validate_value(vr, value, pydicom.config.RAISE)
-    except ValueError:
-        return False
-    return True
-
-
-def _kept(source: Dataset, keywords: Sequence[str]) -> Dataset:
-    kept = Dataset()
-    for keyword in keywords:
-        if keyword in source:
-            kept[keyword] = copy.deepcopy(source[keyword])
-    return kept
-
-
-def _check_unknown(dataset: Dataset, sources: Sequence[Dataset]) -> None:
-    """Check that no name, ID, UID or date of the sources is the value of any element.
-
-    Raises:
-        MarkError: naming the element.
-    """
-    keywords = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyDate", "StudyInstanceUID")
-    known = {str(source.get(k)) for source in sources for k in (*keywords, "FrameOfReferenceUID", "SOPInstanceUID")}
-    known -= {"", "None"}
-    for element in elements(dataset):
-        if element.VR not in ("SQ", "OW", "OB", "CS", "US") and str(element.value) in known:
-            raise MarkError(
-                f"instance: {element.name} {element.tag} has a value of the source, which was to be removed"
-            )

@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 
 from medgen import __version__
 from medgen.dicom.deidentify import DEIDENTIFICATION, DUMMIES, check_unnamed, deidentify
-from medgen.dicom.derived import Source, read_sources
 from medgen.dicom.files import quiet_pydicom
 from medgen.dicom.instances import write_instances
 from medgen.dicom.slicing import TO_LPS
+from medgen.dicom.source_headers import Source, read_sources
 from medgen.dicom.uids import new_uid
 from medgen.dicom.verify import check_segmentation, check_written, of_nobody, says_synthetic
 

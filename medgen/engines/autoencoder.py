@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from medgen.engines.adversary import Adversary
-from medgen.engines.distributed import unwrap, wrap_network
+from medgen.engines.distributed import wrap_network
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
 from medgen.engines.forward_state import ForwardState
 from medgen.engines.prepare_batch import PrepareConditions
@@ -133,11 +132,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
                 f"{adversarial_weight!r} and {adversarial_start!r}"
             )
         device = torch.device(device)
-        self.stateful = {}
-        self.image_shape: tuple[int, ...] | None = None
-        self.batch_size = 0
-        self.run_dir = None if run_dir is None else Path(run_dir)
-        self.ema = ema
+        self._prepare(run_dir, ema)
         self.loss_function = AutoencoderLoss() if loss_function is None else loss_function
         self.adversarial_loss = PatchAdversarialLoss() if adversarial_loss is None else adversarial_loss
         self.adversarial_weight, self.adversarial_start = adversarial_weight, adversarial_start
@@ -168,10 +163,7 @@ class AutoencoderTrainer(Resumable, AdversarialTrainer):
             to_kwargs=to_kwargs,
         )
         self.optimizer, self.lr_scheduler, self.accumulation_steps = optimizer, lr_scheduler, accumulation_steps
-        self.unwrapped_network = unwrap(network)
-        for module in (self.unwrapped_network, None if ema is None else ema.ema_model, self.loss_function):
-            if isinstance(module, nn.Module):
-                module.to(device)
+        self._place(network, device, self.loss_function)
         if activation_checkpointing:
             _checkpoint_blocks(self.unwrapped_network)
         options: dict[str, Any] = {

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from medgen.engines.checkpoint import latest_checkpoint, read_checkpoint, restore
-from medgen.engines.distributed import from_first_rank, is_first_rank
+from medgen.engines.distributed import from_first_rank, is_first_rank, unwrap
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +37,8 @@ class Resumable(Engine):
         stateful: handlers by name whose ``state_dict`` belongs into a checkpoint.
         accumulation_steps: micro-batches per optimizer step.
         run_dir: folder of the run, or None.
+        image_shape: ``(C, *spatial)`` of the training images; None before the first batch.
+        batch_size: of the latest batch.
     """
 
     unwrapped_network: nn.Module
@@ -47,7 +49,24 @@ class Resumable(Engine):
     stateful: dict[str, Any]
     accumulation_steps: int
     run_dir: Path | None
+    image_shape: tuple[int, ...] | None
+    batch_size: int
     data_loader: Any
+
+    def _prepare(self, run_dir: str | os.PathLike[str] | None, ema: EMA | None) -> None:
+        """Set what handlers ask for while MONAI's constructor attaches them."""
+        self.stateful = {}
+        self.image_shape = None
+        self.batch_size = 0
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.ema = ema
+
+    def _place(self, network: nn.Module, device: torch.device, *others: Any) -> None:
+        """Put the network, its average and what else is a module on the device."""
+        self.unwrapped_network = unwrap(network)
+        for module in (self.unwrapped_network, None if self.ema is None else self.ema.ema_model, *others):
+            if isinstance(module, nn.Module):
+                module.to(device)
 
     @property
     def inference_network(self) -> nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from medgen.covariates import Covariates
 from medgen.engines.condition_dropout import ConditionDropout, Conditions
-from medgen.engines.distributed import unwrap, wrap_network
+from medgen.engines.distributed import wrap_network
 from medgen.engines.draws import COUPLINGS, couple, training_noise, training_times
 from medgen.engines.encoding import encode, image_shape, posterior_generator
 from medgen.engines.events import EVENT_TO_ATTRIBUTE, OptimizerEvents
@@ -140,14 +139,10 @@ class GenerativeTrainer(Resumable, SupervisedTrainer):
         decollate: bool = False,
         to_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        self.stateful: dict[str, Any] = {}
-        self.image_shape: tuple[int, ...] | None = None
-        self.batch_size = 0
-        self.run_dir = None if run_dir is None else Path(run_dir)
+        self._prepare(run_dir, ema)
         self.process = process
         self.covariates = covariates
         self.codec = codec
-        self.ema = ema
         self.seed = seed
         device = torch.device(device)
         super().__init__(
@@ -177,10 +172,7 @@ class GenerativeTrainer(Resumable, SupervisedTrainer):
         self.lr_scheduler = lr_scheduler
         self.coupling, self.stratified_times = one_of("coupling", coupling, COUPLINGS), stratified_times
         self.memory_format = _memory_format(network) if channels_last else torch.preserve_format
-        self.unwrapped_network = unwrap(network)
-        for module in (self.unwrapped_network, None if ema is None else ema.ema_model, codec):
-            if isinstance(module, nn.Module):
-                module.to(device)
+        self._place(network, device, codec)
         if channels_last:
             for module in (self.unwrapped_network, self.inference_network):
                 module.to(memory_format=self.memory_format)  # type: ignore[call-overload]

@@ -6,11 +6,13 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 from planted_world import COVARIATES, PIXEL_MM, World, draw_brain, ventricle_mm2
 
@@ -24,6 +26,7 @@ from medgen.metrics import FeatureRegressor
 from medgen.processes import RectifiedFlow
 from medgen.samplers import Sampler
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 AGE, SLOPE, YEARS = 1, 30.0, 10.0  # column; mm² a year; between visits
 
 
@@ -233,6 +236,31 @@ def test_nobody_is_judged_whom_the_model_learned_from(world, tmp_path):
     people.visits.subjects[0] = world.sets["train"].subjects[0]
     with pytest.raises(ValueError, match="1 of the people are in the training or validation split"):
         evidence(world, people, "faithful", tmp_path)
+
+
+def test_volumes_and_other_planes_are_refused_before_anything_is_read(world, tmp_path):
+    bundle = REPOSITORY / "bundles" / "mri_age_flow" / "configs" / "evaluate_translation.json"
+    volume = str(REPOSITORY / "configs" / "volume.json")
+
+    def refusal(*overlays, **overrides):
+        settings = {
+            "dataset_dir": "nowhere",
+            "ckpt_dir": str(tmp_path),
+            "workflow_type": "infer",
+            "logging_file": False,
+        }
+        with pytest.raises(RuntimeError) as caught:
+            ConfigWorkflow([str(bundle), *overlays], **settings, **overrides).initialize()
+        return str(caught.value.__cause__)
+
+    assert "measures ventricles in axial slices; found images of 3 dimensions" in refusal(volume)
+    assert "found coronal slices" in refusal(plane="coronal")
+    people = People(count=2)
+    sets, thick = world.sets, replace(people.visits, images=people.visits.images[..., None])
+    with pytest.raises(ValueError, match="found images of 3 dimensions"):
+        TranslationEvidence(
+            None, Planted(people), COVARIATES, world.cohort, sets["train"], sets["validation"], thick, tmp_path
+        )
 
 
 def test_resampled_averages_slopes_and_correlations():

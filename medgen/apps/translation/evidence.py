@@ -23,7 +23,7 @@ from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.provenance import cohort_notices, model_facts
 from medgen.apps.translation.figures import Resampled
 from medgen.apps.translation.questions import area_of, identity, predicted_age, second_visits, ventricles, where
-from medgen.apps.translation.visits import Visits, extrapolated_notices, own_years
+from medgen.apps.translation.visits import Visits, check_axial, extrapolated_notices, own_years
 from medgen.covariates import Covariates
 from medgen.files import key_of
 from medgen.inferers import Translate
@@ -88,7 +88,7 @@ class TranslationEvidence:
         name: of the model.
 
     Raises:
-        ValueError: without an age, or when a person of ``visits`` is in the training or validation split.
+        ValueError: without an age, for volumes, or when a person of ``visits`` is in the training or validation split.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class TranslationEvidence:
         device: str | torch.device = "cpu",
         name: str = "",
     ) -> None:
+        check_axial(visits.images.ndim - 2)
         if "age" not in covariates:
             raise ValueError(f"covariates: expected an age to change, found {list(covariates.names)}")
         learned = {*train.subjects, *validation.subjects}
@@ -253,8 +254,7 @@ class TranslationEvidence:
         rows = []
         for strength in self.strengths:
             made = self._translated("strength", few.images, few.covariates, asked, strength=strength).clamp(-1, 1)
-            grown = area_of(made[:, 1], few.pixel_mm) - area_of(made[:, 0], few.pixel_mm)
-            change = grown / year
+            change = (area_of(made[:, 1], few.pixel_mm) - area_of(made[:, 0], few.pixel_mm)) / year
             rows.append({"strength": strength, "change_per_year": resampled.mean(change), "images": len(few.subjects)})
         return rows
 

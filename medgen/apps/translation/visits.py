@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medgen.bundles.workflow import user_error
 from medgen.covariates import Covariates
 from medgen.data.cohort import Cohort
 
-__all__ = ["Visits", "extrapolated_notices", "held_out_visits", "own_years", "read_visits"]
+__all__ = ["Visits", "check_axial", "extrapolated_notices", "held_out_visits", "own_years", "read_visits"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,26 @@ class Visits:
             of(self.later_masks),
             self.pixel_mm,
             self.simulated,
+        )
+
+
+def check_axial(spatial_dims: int, plane: str = "axial") -> None:
+    """Refuse what the evidence cannot judge, before anything is read: its measures are of axial slices.
+
+    Args:
+        spatial_dims: of the model's images.
+        plane: of its slices.
+
+    Raises:
+        ValueError: for volumes, or another plane.
+    """
+    if spatial_dims != 2 or plane != "axial":
+        found = f"{plane} slices" if spatial_dims == 2 else f"images of {spatial_dims} dimensions"
+        raise user_error(
+            ValueError(
+                f"the evidence of translation measures ventricles in axial slices; found {found}. "
+                "inference_translate.json translates them, with pictures and no figures"
+            )
         )
 
 
