@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medgen.data.images import PLANES, is_picture
 from medgen.data.persons import person_of
 from medgen.data.sources import Item, Source, drop_or_raise, refuse_folder
-from medgen.data.tables import CohortError, Table, find_column, find_path_columns, is_unknown, read_table
+from medgen.data.tables import CohortError, Table, find_column, find_path_columns, is_unknown, parse_number, read_table
 
 __all__ = ["path_table", "read_path_table"]
 
@@ -33,7 +34,8 @@ def read_path_table(
     """Read the images that a table lists, one row each, with one column of paths per channel.
 
     Where the subject's column names scans (``OAS1_0901_MR1``, ``ADNI_941_S_9001_MR_I123``), the subject is the person
-    in that name, so that all scans of one stay in one split, and ``scan`` is the name where no column says it.
+    in that name, so that all scans of one stay in one split, and ``scan`` is the name where no column says it. Of
+    pictures the columns ``plane`` and ``slice`` (a number, or the position from 0 to 1) are read too.
 
     Raises:
         CohortError: on a missing path column, a subject that is not named, an image of two subjects, and on missing
@@ -68,7 +70,8 @@ def read_path_table(
                 f"{table.path}, row {number}: {images[0]} belongs to {owners[images[0]]!r} and {subject!r}"
             )
         index = int(row[slice_column]) if slice_column and row[slice_column].isdigit() else None
-        source.items.append(Item(images, subject, session, index, row=row))
+        plane, position = _place(row, table) if is_picture(images[0].name) else (None, None)
+        source.items.append(Item(images, subject, session, index, row=row, plane=plane, position=position))
     drop_or_raise(problems, missing, source.notices, table.path)
     if scans:
         people = len({item.subject for item in source.items})
@@ -76,6 +79,14 @@ def read_path_table(
     if not source.items:
         raise CohortError(f"{table.path}: no image left of {len(table.rows)} row(s)")
     return source
+
+
+def _place(row: Mapping[str, str], table: Table) -> tuple[str | None, float | None]:
+    """Return the plane of a picture and its position from 0 to 1, each None where no column says it."""
+    plane, place = (row[column] if (column := find_column(table, name)) else "" for name in ("plane", "slice"))
+    position = parse_number(place)
+    inside = position is not None and 0 <= position <= 1
+    return plane.lower() if plane.lower() in PLANES else None, position if inside else None
 
 
 def _slice_column(table: Table, chosen: str | None) -> str | None:

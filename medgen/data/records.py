@@ -45,6 +45,8 @@ def make_records(items: Sequence[tuple[Item, Mapping[str, str | float]]]) -> lis
         if item.slice_index is not None:
             record["slice_index"] = item.slice_index
             record["slice"] = (item.slice_index - low) / (high - low) if high > low else 0.5
+        elif item.position is not None:
+            record["slice"] = item.position
         if item.plane:
             record["plane"] = item.plane
         if item.fold:

@@ -42,6 +42,7 @@ class Item:
         row: its row of the table, column name to text.
         site: where it was made, "" when unknown.
         plane: that of a picture, where its layout says it.
+        position: of a picture along its plane's axis, 0 to 1, where its layout says that and not its number.
     """
 
     images: tuple[Path, ...]
@@ -53,6 +54,7 @@ class Item:
     row: Mapping[str, str] = field(default_factory=dict)
     site: str = ""
     plane: str | None = None
+    position: float | None = None
 
 
 @dataclass(frozen=True)

@@ -80,19 +80,23 @@ def test_the_synthetic_set_is_class_folders_with_a_manifest_and_can_be_read_as_a
     folder, metrics = helped
     place = folder / metrics["sizes"][0]["synthetic"]["folder"]
     rows = (place / "manifest.csv").read_text().splitlines()
-    assert rows[0].split(",") == ["file", "seed", "direction", "model_sha256", "software", "synthetic"]
+    assert rows[0].split(",") == ["file", "subject", "seed", "direction", "model_sha256", "software", "synthetic"]
     files = sorted(path.relative_to(place).as_posix() for path in place.glob("*/*.png"))
     assert sorted(row.split(",")[0] for row in rows[1:]) == files
     assert len(files) == 120
     for row in rows[1:10]:
-        name, seed, label = row.split(",")[:3]
-        assert name.startswith(f"{label}/")
+        name, subject, seed, label = row.split(",")[:4]
+        assert name == f"{label}/{subject}_000.png"
         with Image.open(place / name) as picture:
             assert picture.text["Synthetic"] == "YES"
             assert picture.text["seed"] == seed
             assert json.loads(picture.text["covariates"]) == {"direction": label}
     read = Cohort(place, {"diagnosis": ["level", "upright"]})
     assert len(read.subjects) == 120
+    table = Cohort(place / "manifest.csv", COVARIATES)
+    assert (table.split_unit, table.subjects) == ("subject", read.subjects)
+    folder_of = {record["subject"]: record["diagnosis"] for record in read.records}
+    assert all(record["direction"] == folder_of[record["subject"]] for record in table.records)
 
 
 def test_the_page_names_nobody_and_shows_generated_pictures_of_simulated_cohorts_only(helped, tmp_path):

@@ -281,6 +281,22 @@ def test_table_of_channels_and_slices(tmp_path: Path, covariates: Covariates) ->
     assert [r["slice"] for r in cohort.records] == [0.0, 0.5, 1.0]
 
 
+def test_table_of_pictures_that_says_plane_and_position(tmp_path: Path, covariates: Covariates) -> None:
+    rows = [
+        ("a.png", "Axial", "0.45"),
+        ("b.png", "coronal", ""),
+        ("c.png", "oblique", "1.5"),
+        ("d.nii.gz", "axial", "0.5"),
+    ]
+    for name, _, _ in rows:
+        (tmp_path / name).touch()
+    write_rows(tmp_path / "table.csv", [{"path": n, "subject": n[0], "plane": p, "slice": s} for n, p, s in rows])
+    records = Cohort(tmp_path / "table.csv", covariates).records
+    assert [(r.get("plane"), r.get("slice")) for r in records] == [
+        ("axial", 0.45), ("coronal", None), (None, None), (None, None),
+    ]  # fmt: skip
+
+
 def test_table_without_subjects_is_split_by_scan(tmp_path: Path, covariates: Covariates) -> None:
     write_picture(tmp_path / "a.png")
     write_rows(tmp_path / "table.csv", [{"path": "a.png", "age": 50}])

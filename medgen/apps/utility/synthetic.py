@@ -75,7 +75,8 @@ def save_set(
 ) -> None:
     """Write ``<folder>/<label>/SYN00012_000.png`` (volumes as NIfTI) and ``<folder>/manifest.csv``, marked synthetic.
 
-    The folder can be read as a cohort of slices: every image counts as a subject of its own.
+    The folder can be read as a cohort of class folders, and its manifest, with the other covariates, as a cohort in a
+    table: every image counts as a subject of its own.
 
     Args:
         folder: of the set; images of an earlier set in it are removed.
@@ -99,7 +100,11 @@ def save_set(
             file = save_png(image if image.shape[0] in (1, 3) else image[:1], stem.with_suffix(".png"), facts)
         else:
             file = save_nifti(image, stem.with_name(f"{stem.name}.nii.gz"), affine, facts)
-        about = {"file": file.relative_to(folder).as_posix(), "seed": facts["seed"], **values}
+        about = {
+            "file": file.relative_to(folder).as_posix(),
+            "subject": f"SYN{index:05d}",
+            "seed": facts["seed"],
+        } | values
         said = {"model_sha256": trained.sha256, "software": f"medgen {__version__}", "synthetic": "YES"}
         table.append({key: "" if value is None else value for key, value in (about | said).items()})
     write_rows(folder / "manifest.csv", list(table[0]), table)
