@@ -18,6 +18,7 @@ from medgen.bundles.geometry import image_shape
 from medgen.bundles.weights import check_codec_people, load_codec, load_trained, publish_codec
 from medgen.bundles.workflow import (
     calling_workflow,
+    check_processes,
     command_line_keys,
     end_with_the_cause,
     on_command_line,
@@ -83,7 +84,7 @@ def check_config() -> None:
     overlay, so that one overlay serves them all; on the command line it is refused.
 
     Raises:
-        ValueError: listing each such key and the nearest valid one.
+        ValueError: listing each such key and the nearest valid one; or for processes that would do each other's work.
         RuntimeError: when it is not called by a workflow.
     """
     workflow = calling_workflow()
@@ -93,6 +94,10 @@ def check_config() -> None:
         sys.excepthook = end_with_the_cause
     entries = (workflow.init_id, workflow.run_id, workflow.final_id)
     elsewhere = sibling_keys(Path(workflow.config_root_path)) - command_line_keys()
+    try:
+        check_processes(workflow.parser.get())
+    except ValueError as error:
+        raise user_error(error) from error
     problems = config_problems(workflow.parser, entries, elsewhere)
     if problems:
         raise user_error(ValueError("the bundle's configuration was refused:\n  " + "\n  ".join(problems)))

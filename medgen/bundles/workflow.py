@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
-__all__ = ["calling_workflow", "command_line_keys", "end_with_the_cause", "on_command_line", "user_error"]
+__all__ = [
+    "calling_workflow",
+    "check_processes",
+    "command_line_keys",
+    "end_with_the_cause",
+    "on_command_line",
+    "user_error",
+]
 
 
 def on_command_line() -> bool:
@@ -37,6 +45,31 @@ def end_with_the_cause(kind: Any, error: BaseException, traceback: Any) -> None:
         cause = cause.__cause__
     if cause is not error:
         print(f"\nerror: {cause}", file=sys.stderr)
+
+
+def check_processes(config: Mapping[str, Any]) -> None:
+    """Refuse several processes of ``torchrun`` that would all do the same work and write the same files.
+
+    Training shares its batches, and so does generation by an ``evaluator`` with ``share_batches``, where ``device`` is
+    made by :func:`medgen.engines.setup_distributed`.
+
+    Raises:
+        ValueError: for several processes of anything else.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count < 2 or "LOCAL_RANK" not in os.environ:
+        return
+    evaluator = config.get("evaluator")
+    shares = "train" in config or (isinstance(evaluator, Mapping) and evaluator.get("share_batches") is True)
+    if not shares:
+        raise ValueError(
+            f"found {count} processes of torchrun, expected one: each would do all of the work and write the same files"
+        )
+    if "setup_distributed" not in str(config.get("device")):
+        raise ValueError(
+            f"device: found {config.get('device')!r}, by which {count} processes of torchrun would not know of each "
+            "other; lay configs/multi_gpu.json over the configuration, or give $medgen.engines.setup_distributed('cpu')"
+        )
 
 
 def calling_workflow() -> ConfigWorkflow | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 import ignite.distributed as idist
@@ -11,7 +12,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["finalize_distributed", "from_first_rank", "is_first_rank", "setup_distributed", "unwrap", "wrap_network"]
+__all__ = [
+    "finalize_distributed",
+    "from_first_rank",
+    "is_first_rank",
+    "setup_distributed",
+    "share_rows",
+    "unwrap",
+    "wrap_network",
+]
 
 
 def setup_distributed(device: str | torch.device | None = None, backend: str | None = None) -> torch.device:
@@ -83,6 +92,31 @@ def wrap_network(network: nn.Module, device: torch.device, **kwargs: Any) -> nn.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options = {buffers: False, "gradient_as_bucket_view": True} | kwargs
     return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)
+
+
+def share_rows(make: Callable[[list[int]], torch.Tensor], count: int, device: torch.device) -> torch.Tensor:
+    """Make the rows of one tensor by all processes together, each an equal part; all of them must call.
+
+    Args:
+        make: given row numbers, returns these rows, ``(len(rows), ...)``.
+        count: of rows in all. What is left over is filled up with the first rows, so that the parts are of one length.
+        device: of this process, through which the parts are exchanged.
+
+    Returns:
+        ``(count, ...)`` on the CPU, the same in every process.
+
+    Example:
+        >>> share_rows(lambda rows: torch.tensor(rows) ** 2, 4, torch.device("cpu")).tolist()
+        [0, 1, 4, 9]
+    """
+    processes = idist.get_world_size()
+    if processes == 1:
+        return make(list(range(count))).cpu()
+    part = -(-count // processes)
+    own = make([(idist.get_rank() * part + i) % count for i in range(part)])
+    gathered: Any = idist.all_gather(own.to(device))
+    whole: torch.Tensor = gathered[:count].cpu()
+    return whole
 
 
 def unwrap(network: nn.Module) -> nn.Module:

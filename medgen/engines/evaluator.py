@@ -15,6 +15,7 @@ from monai.utils import ForwardMode
 from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
+from medgen.engines.distributed import share_rows
 from medgen.engines.draws import fixed_noise, fixed_times
 from medgen.engines.encoding import encode
 from medgen.engines.prepare_batch import PrepareConditions
@@ -36,7 +37,8 @@ class GenerativeEvaluator(SupervisedEvaluator):
 
     With any other inferer it generates: the inferer is called as ``inferer(seeds, network, **conditions)`` for batches
     of requests (``seed`` (B,), ``covariates`` (B, K), ...), or with the clean image instead of seeds where the batch
-    has one, and ``engine.state.output`` holds ``pred``. It does its own autocast.
+    has one, and ``engine.state.output`` holds ``pred``. It does its own autocast. With ``share_batches``, of several
+    processes that meet the same batches each generates a part, and all get the whole.
 
     Args:
         device: where to evaluate.
@@ -61,6 +63,7 @@ class GenerativeEvaluator(SupervisedEvaluator):
         event_to_attr: their counters in ``engine.state``.
         decollate: split ``engine.state.output`` by samples, for MONAI's postprocessing.
         to_kwargs: of ``Tensor.to`` in ``prepare_batch``.
+        share_batches: generate each batch by all processes together; all must have the same batches.
 
     Raises:
         ValueError: when there is neither an inferer nor a process.
@@ -90,6 +93,7 @@ class GenerativeEvaluator(SupervisedEvaluator):
         event_to_attr: dict[Any, str] | None = None,
         decollate: bool = False,
         to_kwargs: dict[str, Any] | None = None,
+        share_batches: bool = False,
     ) -> None:
         if inferer is None:
             if process is None:
@@ -123,6 +127,7 @@ class GenerativeEvaluator(SupervisedEvaluator):
         self.loss_function = GenerativeLoss() if loss_function is None else loss_function
         self.codec = codec
         self.seed = seed
+        self.share_batches = share_batches
         self.precision = Precision(device, amp)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: Any) -> dict[str, Any]:
@@ -136,10 +141,23 @@ class GenerativeEvaluator(SupervisedEvaluator):
             if self.validates:
                 self._validate(batchdata, inputs, conditions)
             else:
-                self.state.output[Keys.PRED] = self.inferer(inputs, self.network, *args, **conditions)
+                self.state.output[Keys.PRED] = self._generate(inputs, *args, **conditions)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
+
+    def _generate(self, inputs: Any, *args: Any, **conditions: Any) -> torch.Tensor:
+        if not self.share_batches:
+            images: torch.Tensor = self.inferer(inputs, self.network, *args, **conditions)
+            return images
+
+        def make(rows: list[int]) -> torch.Tensor:
+            mine: Any = inputs[rows] if isinstance(inputs, torch.Tensor) else [inputs[row] for row in rows]
+            given = {name: value[rows] for name, value in conditions.items()}
+            part: torch.Tensor = self.inferer(mine, self.network, *args, **given)
+            return part
+
+        return share_rows(make, len(inputs), self.state.device)
 
     def _validate(self, batchdata: Any, images: torch.Tensor, conditions: dict[str, torch.Tensor]) -> None:
         clean = encode(self.codec, images, batchdata)

@@ -98,7 +98,7 @@ class SaveSamples:
     def attach(self, engine: Engine) -> None:
         """Follow an evaluator whose batches carry ``index`` and whose output carries the images.
 
-        Of several processes, which all generate every image, the first one writes.
+        Of several processes, which all have every image, the first one writes.
         """
         if not is_first_rank():
             return

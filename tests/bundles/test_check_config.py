@@ -2,12 +2,14 @@
 
 import copy
 import functools
+import re
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
 import medgen
 from medgen.bundles.check import accepted_arguments, config_problems
+from medgen.bundles.workflow import check_processes
 from medgen.spelling import nearest
 
 CONFIG = {
@@ -158,6 +160,33 @@ def test_a_configuration_named_in_an_args_file_finds_its_bundle_too(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         create_workflow(args_file=str(tmp_path / "args.json"))
     assert "train::trainer::max_epochs" in str(caught.value.__cause__)
+
+
+GENERATION = {"evaluator": {"share_batches": True}}
+SETUP = "$medgen.engines.setup_distributed()"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"train": {}, "device": SETUP}, None),
+        ({"train": {}, "device": "cpu"}, "device: found 'cpu', by which 2 processes of torchrun would not know"),
+        (GENERATION | {"device": SETUP}, None),
+        (GENERATION | {"device": "$torch.device('cuda:0')"}, "lay configs/multi_gpu.json over the configuration"),
+        ({"evaluator": {}, "device": SETUP}, "found 2 processes of torchrun, expected one"),
+        ({"evaluation": {}, "device": SETUP}, "found 2 processes of torchrun, expected one"),
+    ],
+)
+def test_processes_that_would_do_the_same_work_are_refused(config, message, monkeypatch):
+    check_processes(config)  # one process may do all
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_processes(config)  # another launcher's business
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    if message is None:
+        check_processes(config)
+        return
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_processes(config)
 
 
 def test_check_config_needs_a_workflow():

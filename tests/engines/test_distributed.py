@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy import ToyLoader
 from toy_autoencoder import both
-from two_processes import EMBEDDED, embedding_gradients, measured, train, train_autoencoder
+from two_processes import EMBEDDED, embedding_gradients, generated, measured, train, train_autoencoder
 
 from medgen.engines import GenerativeEvaluator, finalize_distributed, setup_distributed, unwrap
 from medgen.processes import RectifiedFlow
@@ -58,6 +58,10 @@ def test_two_processes_train_as_one(tmp_path):
         same(rank["average"], alone.ema.ema_model.state_dict(), rtol=1e-4, atol=1e-5)
         assert rank["loss"] == pytest.approx(alone.state.step_loss, rel=1e-4)
         assert rank["validation"] == pytest.approx(evaluator.state.metrics["val_loss"], rel=1e-4)
+        # images of one process, made by two
+        torch.testing.assert_close(
+            rank["generated"]["images"], generated(alone.inference_network), rtol=1e-3, atol=1e-3
+        )
         # the embedding does not branch on what is unknown, so that processes agree on which gradients there are
         same(rank["gradients"], embedding_gradients(EMBEDDED), rtol=1e-4, atol=1e-6)
         # what one process cannot use, both skip
@@ -66,7 +70,8 @@ def test_two_processes_train_as_one(tmp_path):
         # both networks of an autoencoder, its codebook, and the latents' shift and scale
         same(rank["autoencoder"], both(coder), rtol=1e-3, atol=1e-4)
         same(rank["codec"], measured(coder).state_dict(), rtol=1e-3, atol=1e-4)
-    for name in ("weights", "average", "guarded weights", "resumed weights", "autoencoder", "codec", "latents"):
+    made = ("autoencoder", "codec", "latents", "generated")
+    for name in ("weights", "average", "guarded weights", "resumed weights", *made):
         same(first[name], second[name])
     assert (tmp_path / "guarded" / "private" / "skipped_rank0.jsonl").exists()
     assert (tmp_path / "guarded" / "private" / "skipped_rank1.jsonl").exists()

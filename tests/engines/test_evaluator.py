@@ -66,6 +66,33 @@ def test_lower_is_better_and_the_trainer_runs_it():
     assert min(values) < values[0]
 
 
+def test_processes_generate_a_batch_together(monkeypatch):
+    requests = GenerationRequests(COVARIATES, n=5, seed=5, diagnosis="AD", age=[60, 80])
+    network, process = ToyNetwork().eval(), RectifiedFlow()
+
+    def images(**arguments):
+        loader = torch.utils.data.DataLoader(requests, batch_size=4)
+        inferer = GenerateInferer(process, Sampler("euler", steps=2), (1, 8, 8))
+        made = []
+        evaluator = GenerativeEvaluator("cpu", loader, network, inferer, **arguments)
+        evaluator.add_event_handler("ITERATION_COMPLETED", lambda engine: made.append(engine.state.output["pred"]))
+        evaluator.run()
+        return made
+
+    alone = images()
+    assert [len(batch) for batch in alone] == [4, 4, 2]
+    parts, together = {}, []
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 3)
+    monkeypatch.setattr("ignite.distributed.all_gather", lambda part: parts.setdefault(rank, []).append(part) or part)
+    for rank in range(3):
+        monkeypatch.setattr("ignite.distributed.get_rank", lambda rank=rank: rank)
+        images(share_batches=True)
+    for batch, whole in enumerate(alone):
+        together = torch.cat([parts[rank][batch] for rank in range(3)])[: len(whole)]
+        torch.testing.assert_close(together, whole)
+    assert [len(part) for part in parts[2]] == [2, 2, 1]
+
+
 def test_it_generates_what_is_asked_for_with_the_conditions_asked_for():
     seen = []
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import ignite.distributed as idist
 import torch
-from toy import ToyData, ToyLoader, ToyNetwork, toy_trainer
+from toy import COVARIATES, ToyData, ToyLoader, ToyNetwork, toy_trainer
 from toy_autoencoder import both, toy_autoencoder, toy_autoencoder_trainer, toy_discriminator
 
 from medgen.covariates import Covariates, Range
 from medgen.data import BatchLoader, LatentDataset
+from medgen.data.requests import GenerationRequests
 from medgen.engines import (
     GenerativeEvaluator,
     GenerativeTrainer,
@@ -22,8 +23,10 @@ from medgen.engines import (
 )
 from medgen.engines.distributed import wrap_network
 from medgen.engines.draws import fixed_noise, fixed_times
+from medgen.inferers import GenerateInferer
 from medgen.networks import CovariateEmbedding, VQCodec
 from medgen.processes import RectifiedFlow
+from medgen.samplers import Sampler
 
 
 class SampleDraws(GenerativeTrainer):
@@ -52,6 +55,16 @@ def train_autoencoder(world, rank):
     loader = ToyLoader(8 // world, rank, world)
     judge = toy_discriminator(seed=rank)
     return toy_autoencoder_trainer(network=network, discriminator=judge, train_data_loader=loader, epochs=4)
+
+
+def generated(network):
+    """Return five images that the processes make together."""
+    requests = GenerationRequests(COVARIATES, n=5, seed=5, diagnosis="AD")
+    inferer = GenerateInferer(RectifiedFlow(), Sampler("euler", steps=2), (1, 8, 8))
+    loader = torch.utils.data.DataLoader(requests, batch_size=5)
+    evaluator = GenerativeEvaluator("cpu", loader, network, inferer, share_batches=True)
+    evaluator.run()
+    return evaluator.state.output["pred"]
 
 
 def measured(trainer):
@@ -99,6 +112,8 @@ def main(folder: Path) -> None:
     evaluator = GenerativeEvaluator(device, loader, trainer.inference_network, process=RectifiedFlow(), amp=False)
     evaluator.run()
     seen["validation"] = evaluator.state.metrics["val_loss"]
+
+    seen["generated"] = {"images": generated(trainer.inference_network)}
 
     first = run_directory(folder / "runs")
     seen["run"] = str(first)
