@@ -99,6 +99,21 @@ def test_all_configurations_describe_the_same_model(bundle):
     assert codecs[0] == codecs[1]
 
 
+def test_what_the_commands_on_peoples_images_repeat_is_the_same(bundle):
+    # each is one file, since MONAI reads "%other.json::part" from the working directory and resolves it before a bundle
+    # is asked anything: a reference would work from one folder alone
+    own = {"n", "solver", "steps", "eta", "strengths", "seed", "sampler", "people", "inferer", "output_dir", "run"}
+    files = sorted((bundle / "configs").glob("inference_*.json"))
+    found: dict = {}
+    for path in files:
+        for key, value in ConfigParser.load_config_file(path).items():
+            if key not in own and key != "cohort":  # its _disabled_ is where an image of one's own is taken
+                assert found.setdefault(key, value) == value, (path.name, key)
+    cohorts = [ConfigParser.load_config_file(path)["cohort"] for path in files]
+    without = [{key: value for key, value in cohort.items() if key != "_disabled_"} for cohort in cohorts]
+    assert all(cohort == without[0] for cohort in without)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
