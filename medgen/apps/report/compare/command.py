@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,15 +57,15 @@ def compare_runs(
         The page, and the names of runs that could not be read, with the reasons.
 
     Raises:
-        ValueError: when fewer than two runs can be read, a name is given twice, or ``output`` is no place for a page.
+        ValueError: when fewer than two runs can be read, a name is given twice, or ``output`` is no ``.html`` or
+            is there and no comparison.
     """
     target = Path(output)
     if target.suffix != ".html":
         raise ValueError(f"output: found {target.name}, expected a name that ends with .html")
+    _refuse_to_replace(target)
     runs, failed = [], []
     for name, path in named_paths(words):
-        if path.resolve() == target.with_suffix(".json").resolve():
-            raise ValueError(f"output: {target.with_suffix('.json').name} would replace the figures of {name}")
         try:
             runs.append(read_run(name, path))
         except UnreadableRun as error:
@@ -76,6 +77,19 @@ def compare_runs(
     write_text(target, comparison_page(runs, figures, seeds, said, failed))
     write_json(target.with_suffix(".json"), _as_json(runs, figures, seeds, said, failed))
     return target, failed
+
+
+def _refuse_to_replace(page: Path) -> None:
+    """Only a comparison is replaced by another: neither a report nor figures."""
+    beside = page.with_suffix(".json")
+    if not page.exists() and not beside.exists():
+        return
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ValueError(f"output: {page.name} or {beside.name} is there and is no comparison; choose another name")
 
 
 def _as_json(

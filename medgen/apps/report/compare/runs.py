@@ -76,15 +76,19 @@ def named_paths(words: Sequence[str]) -> list[tuple[str, Path]]:
     twice = [name for name, count in chosen.items() if count > 1]
     if twice:
         raise ValueError(f"names of runs: found {twice[0]!r} more than once, expected a name each")
-    parts = [_parts(path) for _, path in given]
-    names, length = [_joined(own, 1) for own in parts], 1
-    while len(set(names)) < len(names) and length < max(map(len, parts)):
+    parts = [_parts(path) for name, path in given if name is None]
+    distinct, names, length = set(map(tuple, parts)), [_joined(own, 1) for own in parts], 1
+    while (alike := Counter(_joined(own, length) for own in distinct)) and max(alike.values()) > 1:
         length += 1
-        alike = Counter(names)
-        names = [_joined(own, length) if alike[name] > 1 else name for own, name in zip(parts, names, strict=True)]
+        names = [
+            _joined(own, length) if alike[_joined(own, length - 1)] > 1 else name
+            for own, name in zip(parts, names, strict=True)
+        ]
+    unnamed = iter(names)
     found: list[tuple[str, Path]] = []
-    for (name, path), own in zip(given, names, strict=True):
+    for name, path in given:
         if name is None:
+            own = next(unnamed)
             chosen[own] += 1
             name = own if chosen[own] == 1 else f"{own} ({chosen[own]})"
         found.append((name, path))
@@ -139,16 +143,16 @@ def read_run(name: str, path: Path) -> Run:
 def _file(path: Path) -> Path:
     if not path.is_dir():
         if not path.is_file():
-            raise UnreadableRun(f"found neither file nor folder, expected metrics.json or its folder")
+            raise UnreadableRun("found neither file nor folder, expected metrics.json or its folder")
         return path
     for file in (path / "metrics.json", path / "eval" / "metrics.json"):
         if file.is_file():
             return file
     if (path / "utility.json").is_file():
-        raise UnreadableRun(f"found utility.json, an experiment on usefulness; expected metrics.json")
+        raise UnreadableRun("found utility.json, an experiment on usefulness; expected metrics.json")
     if (path / "report.html").is_file():
-        raise UnreadableRun(f"found report.html alone: its evaluation was refused, the page says why")
-    raise UnreadableRun(f"found no metrics.json; evaluate the run first (evaluate.json)")
+        raise UnreadableRun("found report.html alone: its evaluation was refused, the page says why")
+    raise UnreadableRun("found no metrics.json; evaluate the run first (evaluate.json)")
 
 
 def _refuse_constant(name: str) -> NoReturn:
