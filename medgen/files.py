@@ -23,6 +23,7 @@ __all__ = [
     "file_sha256",
     "key_of",
     "plain",
+    "private_directory",
     "remove_leftovers",
     "write_json",
     "write_rows",
@@ -58,6 +59,15 @@ def atomic_write(path: str | os.PathLike[str], permissions: int | None = None) -
         temporary.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def private_directory(path: str | os.PathLike[str]) -> Path:
+    """Return the folder ``path``, made with mode 0700, or given it where it is there already."""
+    folder = Path(path)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)  # from the start: nobody may look in before the mode is set
+    folder.chmod(0o700)
+    return folder
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:

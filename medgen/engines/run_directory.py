@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from medgen.engines.distributed import from_first_rank, is_first_rank
+from medgen.files import private_directory
 
 __all__ = ["checkpoints", "private_folder", "run_directory"]
 
@@ -62,7 +63,4 @@ def checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
 
 def private_folder(run_dir: str | os.PathLike[str]) -> Path:
     """Return ``run_dir/private``, made with mode 0700: what shows or names participants goes there."""
-    folder = Path(run_dir) / "private"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return folder
+    return private_directory(Path(run_dir) / "private")

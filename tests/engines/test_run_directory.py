@@ -40,4 +40,8 @@ def test_checkpoints_are_ordered_by_number_and_nothing_else_counts(tmp_path):
 
 
 def test_the_private_folder_is_closed_to_others(tmp_path):
-    assert stat.S_IMODE(private_folder(tmp_path / "run").stat().st_mode) == 0o700
+    folder = private_folder(tmp_path / "run")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)
+    assert private_folder(tmp_path / "run") == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.files import atomic_write
+from medgen.files import atomic_write, private_directory
 
 __all__ = ["StageCache"]
 
@@ -27,9 +27,7 @@ class StageCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        self.folder = private_directory(folder)
 
     def path(self, stage: str, key: str, suffix: str) -> Path:
         """Where the result of a stage stands."""
