@@ -284,6 +284,20 @@ def test_an_arm_that_always_fails_is_left_out_and_the_others_are_compared(scored
     assert "arm real_synthetic, seed 0" in (tmp_path / "utility.html").read_text()
 
 
+def test_a_generator_that_fails_leaves_its_size_out_alone(scored, tmp_path):
+    class Failing(PlantedRecipe):
+        def train(self, train, *others):
+            if len(train.subjects) < 40:
+                raise RuntimeError("the loss is not finite at iteration 7")
+            return super().train(train, *others)
+
+    metrics = utility(tmp_path, Failing(), LARGE, sizes=[1.0, 0.5], ratio=1.0).run()
+    assert [size["share"] for size in metrics["sizes"]] == [1.0]
+    (failure,) = metrics["failures"]
+    assert (failure["size"], failure["stage"]) == ("20 subjects", "generator")
+    assert "not finite at iteration 7" in (tmp_path / "utility.html").read_text()
+
+
 def test_an_experiment_of_which_nothing_is_left_says_so(scored, tmp_path):
     scored.fail = lambda train, seed: True
     with pytest.raises(RuntimeError, match="no size could be finished"):
