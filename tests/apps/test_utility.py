@@ -298,6 +298,15 @@ def test_a_generator_that_fails_leaves_its_size_out_alone(scored, tmp_path):
     assert "not finite at iteration 7" in (tmp_path / "utility.html").read_text()
 
 
+def test_a_generator_that_sees_the_test_set_ends_the_experiment(scored, tmp_path):
+    class Leaking(PlantedRecipe):
+        def train(self, *arguments):
+            raise CohortError("a subject is in two splits")
+
+    with pytest.raises(CohortError, match="a subject is in two splits"):
+        utility(tmp_path, Leaking(), LARGE, sizes=[1.0, 0.5], ratio=1.0).run()
+
+
 def test_an_experiment_of_which_nothing_is_left_says_so(scored, tmp_path):
     scored.fail = lambda train, seed: True
     with pytest.raises(RuntimeError, match="no size could be finished"):

@@ -33,6 +33,7 @@ from medgen.apps.utility.synthetic import generate, save_set
 from medgen.covariates import Covariates
 from medgen.data.augmentation import BatchAugmentation
 from medgen.data.splits import write_splits
+from medgen.data.tables import CohortError
 from medgen.files import key_of, write_json, write_text
 from medgen.metrics import check_same_scale
 from medgen.progress import progress_bar
@@ -178,6 +179,8 @@ class Utility:
             set_seed = seed_from("utility set", self.seed, f"{share:g}")
             synthetic, rows = self._synthetic(trained, part, real, set_seed)
             notices = check_same_scale(synthetic.images.numpy(), real.images.float().numpy(), ("synthetic", "real"))
+        except CohortError:  # somebody of the test set: no mishap of one size
+            raise
         except (RuntimeError, ValueError) as error:
             self._failed(error, size=size, stage="generator")
             return None
