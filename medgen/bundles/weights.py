@@ -114,6 +114,10 @@ def check_codec_people(path: str | Path, cohort: Any, allow_other_splits: bool =
     Raises:
         ValueError: naming each setting in which both differ.
     """
+    from medgen.handlers.manifest import manifest_path
+
+    if not manifest_path(path).is_file():
+        logger.warning("%s has no manifest: it may have seen people that are held out here", path)
     workflow = calling_workflow()
     found = _other_people(path, {} if workflow is None else workflow.parser.get(), cohort)
     if not found:

@@ -91,6 +91,8 @@ def test_a_codec_that_may_have_seen_people_held_out_here_is_refused_unless_allow
     assert not caplog.records
     check(config, config | {"seed": 3}, fingerprint="xyz", allow_other_splits=True)
     assert "seed=0, this run has 3; a cohort with the fingerprint xyz" in caplog.text
+    check_codec_people(tmp_path / "other.pt", cohort)
+    assert "has no manifest: it may have seen people" in caplog.text
 
 
 def test_a_pixel_model_has_no_codec_to_load(tmp_path):
