@@ -5,7 +5,7 @@ from medgen.metrics.aligned import shifted_correlation
 from medgen.metrics.aligned_neighbours import AlignedSearch
 from medgen.metrics.alterations import ALTERATIONS, altered
 from medgen.metrics.checks import IntensityRange, ScaleError, check_same_scale
-from medgen.metrics.copies import NearnessScale, excess_of_near, proportion
+from medgen.metrics.copies import NearnessScale, excess_of_near, lead, proportion
 from medgen.metrics.effects import AdjustedEffect, GroupModel, adjusted_effect
 from medgen.metrics.extractors import FeatureExtractor, distance_name, feature_extractor
 from medgen.metrics.features import FeatureClassifier
@@ -63,6 +63,7 @@ __all__ = [
     "frechet_distance",
     "inception_score",
     "kernel_distance",
+    "lead",
     "manifold_figures",
     "ms_ssim",
     "nearest_neighbours",

@@ -10,11 +10,38 @@ from scipy.stats import beta
 
 from medgen.metrics.resampling import Interval
 
-__all__ = ["NearnessScale", "excess_of_near", "proportion"]
+__all__ = ["NearnessScale", "excess_of_near", "lead", "proportion"]
 
 Array = NDArray[np.float64]
-BEYOND = 4.0  # spreads above the median held-out image at which a copy begins, if no held-out image comes nearer
+BEYOND = 4.0  # spreads above the median held-out image
 NEAR = 0.95  # quantile of held-out images above which an image is near
+
+
+def lead(correlation: Array) -> Array:
+    r"""By how much the nearest person leads the next nearest ones.
+
+    .. math:: \log \frac{\mathrm{mean}_{j \ge 2}(1 - r_j)}{1 - r_1}
+
+    A generator that draws less finely than a scanner is farther from everybody, copied or not, and a threshold on the
+    nearest correlation misses its copies; of a copy the person copied still stands out from the others. Carlini et al.
+    (2301.13188, section 5) divide distances by those of the next neighbours for the same reason.
+
+    Args:
+        correlation: with the nearest image of each of k subjects, nearest first ``(N, k)``.
+
+    Returns:
+        ``(N,)``, 0 or more; all 0 where k is 1.
+
+    Example:
+        >>> import numpy as np
+        >>> lead(np.array([[0.96, 0.96, 0.96], [0.98, 0.92, 0.92], [0.99, 0.96, 0.96]])).round(3)
+        array([0.   , 1.386, 1.386])
+    """
+    apart = (1 - correlation).clip(min=1e-6)
+    if apart.shape[1] == 1:
+        return np.zeros(len(apart))
+    found: Array = np.log(apart[:, 1:].mean(1) / apart[:, 0])
+    return found
 
 
 class _Group(NamedTuple):
@@ -31,11 +58,12 @@ class NearnessScale:
     .. math:: z = \frac{s - \mathrm{median}}{(q_{95} - \mathrm{median}) / 1.645}
 
     over the held-out images of the same group, so that z of held-out images has median 0 and, were it normal, spread 1.
-    A copy is an image with z above both 4 and the highest of all held-out images.
+    A copy is an image with z above both ``beyond`` and the highest of all held-out images.
 
     Args:
         nearness: of held-out images, ``(N,)``.
         groups: of each, such as its plane; images of a group that is not here are judged by all together.
+        beyond: z at which a copy begins, if no held-out image comes nearer.
 
     Attributes:
         held_out: z of the held-out images.
@@ -51,13 +79,13 @@ class NearnessScale:
         array([False,  True])
     """
 
-    def __init__(self, nearness: Array, groups: Array) -> None:
+    def __init__(self, nearness: Array, groups: Array, beyond: float = BEYOND) -> None:
         if len(nearness) < 2:
             raise ValueError(f"nearness: expected two held-out images or more, found {len(nearness)}")
         self._whole = _spread(nearness)
         self._groups = {g: _spread(nearness[groups == g]) for g in np.unique(groups) if (groups == g).sum() >= 20}
         self.held_out = self(nearness, groups)
-        self.copy = max(BEYOND, float(self.held_out.max()))
+        self.copy = max(beyond, float(self.held_out.max()))
 
     def __call__(self, nearness: Array, groups: Array) -> Array:
         """Z of images ``(N,)`` with their groups."""

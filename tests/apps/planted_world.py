@@ -133,7 +133,7 @@ def evaluation(world, sampler, folder, network=None, **arguments):
         network = torch.nn.Linear(1, 1)
         torch.nn.init.zeros_(network.weight), torch.nn.init.zeros_(network.bias)
     settings = {"n_per_class": 80, "n_sweep": 30, "guidances": [2.0], "replicates": 300}
-    settings |= {"membership": False, "n_planted": 16}  # the planted generators are no networks
+    settings |= {"membership": False, "redraw": False, "n_planted": 16}  # the planted generators are no networks
     settings["judge"] = FeatureClassifier(epochs=8, patience=8, amp=False)
     return Evaluation(
         network, "process", sampler, COVARIATES, world.cohort, *world.sets.values(), folder,

@@ -5,6 +5,7 @@ import math
 import re
 from types import SimpleNamespace
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,9 @@ from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.membership import denoising_losses
 from medgen.apps.evaluation.memorisation import Memorisation
 from medgen.apps.evaluation.real import RealImages
-from medgen.apps.report import originality
+from medgen.apps.evaluation.redrawn import NOISE, Redrawn
+from medgen.apps.report import background, originality, verdict
+from medgen.apps.report.schema import METRICS_SCHEMA
 from medgen.engines.draws import fixed_noise, fixed_times
 from medgen.metrics import FeatureClassifier, SubjectResampler, altered
 from medgen.processes import RectifiedFlow
@@ -37,6 +40,18 @@ class CopyMachine(PlantedSampler):
         return made
 
 
+class OwnHand(PlantedSampler):
+    """Draws with a grain that scans have not: training images ("copying"), or new people."""
+
+    def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
+        made = super().__call__(network, process, shape, seeds, covariates, codec)
+        if self.kind == "new":
+            made.images = _heads(len(seeds), 1000 + seeds[0] % 1000)
+        grain = torch.randn(made.images.shape, generator=torch.Generator().manual_seed(seeds[0] % 1000))
+        made.images = (made.images + 0.2 * grain).clamp(-1, 1)
+        return made
+
+
 def _smooth(count, dims, seed, side=18):
     random = torch.Generator().manual_seed(seed)
     rough = torch.randn(count, 1, *(6,) * dims, generator=random)
@@ -44,13 +59,17 @@ def _smooth(count, dims, seed, side=18):
     return torch.tanh(torch.nn.functional.interpolate(rough, size=(side,) * dims, mode=mode))
 
 
-def textured(subjects, slices=1):
-    """A world of round heads, each with a texture of its own, instead of drawn brains, which are all alike."""
-    world = World(subjects=subjects, slices=slices)
+def _heads(count, seed):
     axes = torch.linspace(-1, 1, SIZE)
     inside = torch.sigmoid(20 * (0.75 - torch.hypot(axes[:, None], axes[None])))
+    return inside * (1 + 0.7 * _smooth(count, 2, seed, SIZE)) - 1
+
+
+def textured(subjects, slices=1, simulated=True):
+    """A world of round heads, each with a texture of its own, instead of drawn brains, which are all alike."""
+    world = World(subjects=subjects, slices=slices, simulated=simulated)
     for seed, split in enumerate(world.sets.values()):
-        split.images = (inside * (1 + 0.7 * _smooth(len(split.images), 2, seed, SIZE)) - 1).half()
+        split.images = _heads(len(split.images), seed).half()
     return world
 
 
@@ -71,6 +90,36 @@ def test_a_copy_machine_is_exposed_in_figures_and_words(tmp_path, kind, least):
     assert not re.findall(
         r"\b(private|safe)\b", re.sub(r"base64,[^\"]+|<style>.*?</style>", "", text, flags=re.DOTALL).lower()
     )
+
+
+def test_copies_in_the_generators_own_hand_are_found_by_their_lead_and_new_people_in_it_are_not(tmp_path):
+    world = textured((30, 12, 16))
+    settings = SMALL | {"judge": FeatureClassifier(epochs=1, amp=False), "ventricles": False}
+    found = {}
+    for kind in ("copying", "new"):
+        made = evaluation(world, OwnHand(kind, world.sets["train"]), tmp_path, **settings).evidence().metrics
+        found[kind] = made["generated"][0]["originality"]
+    copied = found["copying"]["by_detector"]
+    assert copied["lead"] >= 6 >= 2 * copied["pixels"]
+    assert found["new"]["near_copies"] == 0
+
+
+def test_where_nobody_looked_the_report_says_so_and_shows_nothing(tmp_path):
+    world = textured((30, 12, 16), simulated=False)
+    settings = SMALL | {"judge": FeatureClassifier(epochs=1, amp=False), "ventricles": False, "memorisation": False}
+    metrics = evaluation(world, PlantedSampler("copying", world.sets["train"]), tmp_path, **settings).run()
+    assert metrics["memorisation"] is None
+    assert metrics["generated"][0]["originality"] is None
+    (box,) = verdict.box(metrics)
+    assert "Nobody looked for copies of training images" in box
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert box in text
+    assert "None is shown: nobody looked for copies of training images" in text
+    assert text.count("Nobody looked for copies") >= 4  # box, card, summary, section, limits
+    assert "SYNTHETIC." not in text
+    assert "Nobody looked for copies" in (tmp_path / "report_private.html").read_text(encoding="utf-8")
+    jsonschema.validate(metrics, METRICS_SCHEMA)
+    assert "not planted" not in background.limits(metrics)
 
 
 def test_an_original_generator_is_not_accused_and_the_recall_stands_beside(tmp_path):
@@ -95,14 +144,14 @@ def _figure(value, low=None, high=None):
     return {"value": value, "low": low, "high": high}
 
 
-def _memory(recall, least):
-    return {"recall": _figure(recall), "kinds": [{"kind": "exact", "recall": _figure(1.0)},
-                                                 {"kind": "blurred", "recall": _figure(least)}]}  # fmt: skip
+def _memory(recall, least, own_hand=0.9, weakest="blurred"):
+    kinds = [{"kind": "exact", "recall": _figure(1.0)}, {"kind": weakest, "recall": _figure(least)}]
+    return {"recall": _figure(recall), "redrawn": own_hand and {"recall": _figure(own_hand)}, "kinds": kinds}
 
 
-def _found(copies=0, excess=(0.0, -0.02, 0.02)):
+def _found(copies=0, pixels=(0.0, -0.02, 0.02), lead=(-0.01, -0.03, 0.01)):
     return {"images": 384, "near_copies": copies, "copied_subjects": 3, "training_subjects": 129,
-            "near": {"pixels": {"excess": _figure(*excess)}}}  # fmt: skip
+            "near": {"pixels": {"excess": _figure(*pixels)}, "lead": {"excess": _figure(*lead)}}}  # fmt: skip
 
 
 def test_words_say_no_more_than_the_recall_allows():
@@ -110,9 +159,16 @@ def test_words_say_no_more_than_the_recall_allows():
     assert said == "No copies found among 384 images by a detector of recall 93 % (least, 81 %: blurred)."
     assert mark == "good"
     assert "too low to say much" in originality.originality_words(_found(), _memory(0.4, 0.1))[0]
-    more = originality.originality_words(_found(excess=(0.12, 0.05, 0.2)), _memory(0.93, 0.81))
-    assert more[1] == "warn"
-    assert "12 % more of them than of held-out people" in more[0]
+    for near in ({"pixels": (0.12, 0.05, 0.2)}, {"lead": (0.12, 0.05, 0.2)}):
+        more = originality.originality_words(_found(**near), _memory(0.93, 0.81))
+        assert more[1] == "warn"
+        assert "12 % more of them than of held-out people" in more[0]
+    own = originality.originality_words(_found(), _memory(0.93, 0.3, 0.4, "redrawn 0.5"))
+    assert "least, 30 %: in the generator's own hand: drawn again by it from under noise of 0.5" in own[0]
+    assert own[0].endswith("Of copies in the generator's own hand it finds 40 %: most would be missed.")
+    assert own[1] == "warn"
+    without = originality.originality_words(_found(), _memory(0.93, 1.0, None))
+    assert without[0].endswith("recall 93 %. Copies in the generator's own hand were not planted.")
     copied = originality.originality_words(_found(copies=5), _memory(1.0, 1.0))
     assert copied == ("5 of 384 images are near copies of a training image, of 3 of 129 training subjects.", "bad")
 
@@ -167,7 +223,14 @@ class SmallNetwork(nn.Module):
 def _overfitted(world, folder, network):
     judge = FeatureClassifier(epochs=1, amp=False)
     sampler = Sampler(solver="euler", steps=20, max_batch=32)
-    settings = SMALL | {"membership": True, "n_membership": 16, "n_planted": 16, "n_per_class": 16, "ventricles": False}
+    settings = SMALL | {
+        "membership": True,
+        "redraw": True,
+        "n_membership": 16,
+        "n_planted": 16,
+        "n_per_class": 16,
+        "ventricles": False,
+    }
     made = evaluation(world, sampler, folder, network=network, judge=judge, **settings)
     made.process = RectifiedFlow()
     return made.run()
@@ -185,8 +248,13 @@ def _caught(metrics, folder, least):
     assert memory["membership"]["auc"]["low"] > 0.9
     assert memory["membership"]["loss_ratio"]["high"] < 0.9
     text = (folder / "report.html").read_text(encoding="utf-8")
-    assert "who took part can be guessed" in text
-    assert f"{found['near_copies']} of 32 images are near copies" in text
+    (box,) = verdict.box(metrics)
+    assert box in text
+    assert "who took part can be guessed" in box
+    assert f"{found['near_copies']} of 32 images are near copies" in box
+    assert memory["redrawn"]["noise"] == list(NOISE)
+    assert memory["redrawn"]["recall"]["value"] > 0.5
+    assert "in the generator&#x27;s own hand" in text or "in the generator's own hand" in text
 
 
 def test_a_model_that_knows_sixteen_images_by_heart_is_caught(sixteen, tmp_path):
@@ -233,6 +301,9 @@ class Coarse(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
+    def latent_shape(self, shape):
+        return (shape[0], *(side // 2 for side in shape[1:]))
+
     def encode(self, image):
         pool = nn.functional.avg_pool2d if image.ndim == 4 else nn.functional.avg_pool3d
         return pool(image, 2)
@@ -251,15 +322,22 @@ def test_volumes_and_latent_models_have_their_controls(tmp_path, dims):
     splits = {"train": real(24, 1), "test": real(20, 2)}
     everyone = splits["train"].subjects + splits["test"].subjects
     cache = StageCache(tmp_path)
+    codec, sampler = Coarse(), Sampler(solver="euler", steps=10)
+    drawn = Redrawn(BestDenoiser(codec.encode(splits["test"].images)), RectifiedFlow(), sampler, cache, "a", 1.0, codec)
     memory = Memorisation(
         COVARIATES, splits, lambda x: x.flatten(1).double().numpy(), SubjectResampler(everyone, 50), cache, 8,
-        codec=Coarse(),
+        codec=codec, redrawn=drawn,
     )  # fmt: skip
     controls, planted = memory.controls()
     recall = {kind["kind"]: kind["recall"]["value"] for kind in controls["kinds"]}
-    assert {kind: value for kind, value in recall.items() if value < 1} == {}
     assert "decoded" in recall
-    assert len(planted["pixels"]) == 8 * len(recall)
+    # a model that knows held-out people alone turns everybody into one of them: no copy of a training image is left
+    own_hand = {f"redrawn {sd:g}": recall.pop(f"redrawn {sd:g}") for sd in NOISE}
+    assert set(own_hand.values()) == {0.0}
+    assert controls["redrawn"]["recall"]["value"] == 0.0
+    assert {kind: value for kind, value in recall.items() if value < 1} == {}
+    assert len(planted["planted copies"]["pixels"]) == 8 * len(recall)
+    assert len(planted["redrawn copies"]["lead"]) == 8 * len(NOISE)
     test = splits["test"]
     new = memory.nearness(_smooth(20, dims, 3), test.covariates)
     assert memory.figures(new, test.subjects)["near_copies"] == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medgen.metrics import NearnessScale, SubjectResampler, excess_of_near, proportion
+from medgen.metrics import NearnessScale, SubjectResampler, excess_of_near, lead, proportion
 
 
 def test_nearness_is_in_units_of_held_out_images_of_its_group():
@@ -25,6 +25,7 @@ def test_a_held_out_image_that_comes_nearer_moves_the_threshold():
     nearness = np.r_[np.linspace(0, 1, 99), 9.0]
     scale = NearnessScale(nearness, np.zeros(100))
     assert scale.copy == scale.held_out[-1] > 4
+    assert NearnessScale(np.linspace(0, 1, 99), np.zeros(99), 5.0).copy == 5.0
 
 
 def _excess(generated, held_out, replicates=400):
@@ -66,3 +67,15 @@ def test_proportions_agree_with_scipy(count, of):
 def test_a_proportion_of_none_is_refused():
     with pytest.raises(ValueError, match="expected 0 to 0"):
         proportion(0, 0)
+
+
+def test_the_lead_does_not_depend_on_how_finely_an_image_is_drawn():
+    random = np.random.default_rng(3)
+    apart = np.sort(random.uniform(0.01, 0.05, (50, 5)), axis=1)
+    np.testing.assert_allclose(lead(1 - apart), lead(1 - 3 * apart), rtol=1e-9)
+    assert (lead(1 - apart) >= 0).all()
+    stands_out = apart.copy()
+    stands_out[:, 0] /= 10
+    np.testing.assert_allclose(lead(1 - stands_out), lead(1 - apart) + np.log(10), rtol=1e-9)
+    assert lead(np.array([[1.0, 0.9, 0.9]]))[0] == pytest.approx(np.log(0.1 / 1e-6))
+    np.testing.assert_array_equal(lead(np.ones((3, 1))), np.zeros(3))  # with one subject nobody is next

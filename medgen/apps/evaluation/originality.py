@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medgen.apps.evaluation.generated import GeneratedImages
 from medgen.apps.evaluation.membership import membership
 from medgen.apps.evaluation.memorisation import Memorisation
+from medgen.apps.evaluation.redrawn import Redrawn
 from medgen.metrics import SubjectResampler
 from medgen.metrics.feature_model import FeatureModel
 
@@ -22,7 +25,7 @@ def originality(
     generated: dict[float, GeneratedImages],
     rows: list[dict[str, Any]],
     resampler: SubjectResampler,
-) -> tuple[dict[str, Any], dict[float, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any] | None, dict[float, Any], dict[str, Any]]:
     """Look for copies of training images at every guidance, plant some, and test membership.
 
     Args:
@@ -35,10 +38,18 @@ def originality(
     Returns:
         The part "memorisation" of ``metrics.json``; by guidance which images are copies; and for plots and pictures of
         the main guidance, the nearest training images ("rows", "scores"), which images are copies ("copies"), and by
-        source and detector how near images are ("z").
+        source and detector how near images are ("z"). Where nobody is to look, the part is None, so is that of each
+        row, nothing is near, and every image counts as a copy, so that nobody takes one for new.
     """
     e = evaluation
-    memory = Memorisation(e.covariates, e.real, judge.features, resampler, e.cache, e.n_planted, e.seed, e.codec)
+    if not e.memorisation:
+        for row in rows:
+            row["originality"] = None
+        return None, {scale: np.ones(len(images.subjects), bool) for scale, images in generated.items()}, {}
+    drawn = None
+    if e.redraw:
+        drawn = Redrawn(e.network, e.process, e.sampler, e.cache, e.model["sha256"], e.guidance, e.codec, e.seed)
+    memory = Memorisation(e.covariates, e.real, judge.features, resampler, e.cache, e.n_planted, e.seed, e.codec, drawn)
     flagged: dict[float, Any] = {}
     near: dict[str, Any] = {}
     controls, planted = memory.controls()
@@ -48,7 +59,7 @@ def originality(
         row["originality"] = memory.figures(found, images.subjects)
         if scale == e.guidance:
             held_out = {name: known.held_out for name, known in memory.scales.items()}
-            z = {"held-out real": held_out, "generated": found.z, "planted copies": planted}
+            z = {"held-out real": held_out, "generated": found.z, **planted}
             near = {"rows": found.rows, "scores": found.correlation, "copies": flagged[scale], "z": z}
     return controls | {"membership": _membership(e, memory, resampler)}, flagged, near
 

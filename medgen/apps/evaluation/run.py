@@ -76,8 +76,11 @@ class Evaluation:
         solvers: pairs of a solver and its steps, ``[["euler", 10], ["euler", 50]]``, whose distances are compared at
             the main guidance; None for no comparison.
         solver_seeds: sets of noise for that.
+        memorisation: look for copies of training images; without it the report says that nobody looked, and of a real
+            cohort it shows no generated picture.
         n_planted: copies of training images of each kind, exact and altered, that are planted among the generated ones
             to measure how many the search for copies finds.
+        redraw: plant copies that the model drew again, too, which have its own faults.
         membership: test whether the model's loss tells training from held-out images.
         n_membership: images of each side in that test.
         replicates: of the bootstrap over subjects.
@@ -117,7 +120,9 @@ class Evaluation:
         traits: Sequence[str] | None = None,
         solvers: Sequence[Sequence[Any]] | None = None,
         solver_seeds: int = 3,
+        memorisation: bool = True,
         n_planted: int = 48,
+        redraw: bool = True,
         membership: bool = True,
         n_membership: int = 128,
         replicates: int = 1000,
@@ -147,7 +152,8 @@ class Evaluation:
         self.pixel_mm = check_splits(self.real, datasets, network)
         self.ventricles = ventricles
         self.extractor = feature_extractor(extractor, extractor_weights, device)
-        self.n_planted, self.membership, self.n_membership = n_planted, membership, n_membership
+        self.memorisation, self.n_planted, self.redraw = memorisation, n_planted, redraw
+        self.membership, self.n_membership = membership, n_membership
         self.traits = find_traits(traits, cohort, datasets, self.question)
         self.cache = StageCache(self.output_dir / "private")
 

@@ -31,8 +31,7 @@ def limits(metrics: Mapping[str, Any]) -> str:
     items = [
         "For research on synthetic data. No image here is of a person, and none is for diagnosis.",
         "One training run, one seed. Training again may give other figures.",
-        "Copies of another kind than those that were planted, such as ones with the generator's own faults, may go "
-        "unnoticed, and more images may hold more of them.",
+        _of_copies(metrics["memorisation"]),
         "The judge and the measure of the ventricles see what they were made to see. Faults of another kind go "
         "unnoticed: look at the pictures.",
     ]
@@ -41,6 +40,16 @@ def limits(metrics: Mapping[str, Any]) -> str:
             "Split by scan, not by subject: the same person may be on both sides, which flatters every figure."
         )
     return page.section("Limits", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
+
+
+def _of_copies(memory: Mapping[str, Any] | None) -> str:
+    if memory is None:
+        return "Nobody looked for copies of training images; these may be some."
+    faults = "" if memory["redrawn"] else ", such as ones with the generator's own faults,"
+    return (
+        f"Copies of another kind than those that were planted{faults} may go unnoticed, and more images may hold more "
+        "of them."
+    )
 
 
 def provenance(metrics: Mapping[str, Any]) -> str:

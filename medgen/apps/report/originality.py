@@ -16,6 +16,7 @@ Metrics = Mapping[str, Any]
 Words = tuple[str, str]
 MUCH = 0.7  # AUC of membership
 ENOUGH = 0.8  # mean recall of planted copies from which a search that found none says much
+HALF = 0.5  # recall of copies in the generator's own hand
 KINDS = {
     "exact": "as they are",
     "shifted": "shifted, up to 4 % of the side",
@@ -27,10 +28,21 @@ KINDS = {
     "all": "turned, shifted, other contrast, noisy",
     "decoded": "encoded and decoded by the model's codec",
 }
+OWN_HAND = "in the generator's own hand"
+NOBODY = "Nobody looked for copies of training images: the evaluation was run with memorisation false"
 
 
-def originality_words(found: Metrics, memory: Metrics) -> Words:
-    """Are training images repeated?"""
+def kind_words(kind: str) -> str:
+    """A kind of planted copies in words."""
+    if not kind.startswith("redrawn"):
+        return KINDS[kind]
+    return f"{OWN_HAND}: drawn again by it from under noise of {kind.split()[1]}"
+
+
+def originality_words(found: Metrics | None, memory: Metrics | None) -> Words:
+    """Are training images repeated? None where nobody looked."""
+    if found is None or memory is None:
+        return f"{NOBODY}. Whether images are copies is unknown.", "bad"
     images = found["images"]
     if found["near_copies"]:
         return (
@@ -41,14 +53,17 @@ def originality_words(found: Metrics, memory: Metrics) -> Words:
     said = f"No copies found among {images} images by a detector of recall {_percent(memory['recall']['value'])}"
     weakest = min(memory["kinds"], key=lambda kind: kind["recall"]["value"])
     if weakest["recall"]["value"] < 1:
-        said += f" (least, {_percent(weakest['recall']['value'])}: {KINDS[weakest['kind']]})"
+        said += f" (least, {_percent(weakest['recall']['value'])}: {kind_words(weakest['kind'])})"
+    redrawn = memory["redrawn"]
     if memory["recall"]["value"] < ENOUGH:
         return f"{said}. That is too low to say much.", "warn"
-    excess = found["near"]["pixels"]["excess"]
-    if excess["low"] is not None and excess["low"] > 0:
-        more = f"{_percent(excess['value'])} more of them than of held-out people come very near a training image"
-        return f"{said}, but {more}.", "warn"
-    return f"{said}.", "good"
+    if redrawn and redrawn["recall"]["value"] < HALF:
+        few = _percent(redrawn["recall"]["value"])
+        return f"{said}. Of copies {OWN_HAND} it finds {few}: most would be missed.", "warn"
+    more = [near["excess"]["value"] for near in found["near"].values() if (near["excess"]["low"] or 0) > 0]
+    if more:
+        return f"{said}, but {_percent(max(more))} more of them than of held-out people come very near one.", "warn"
+    return f"{said}." if redrawn else f"{said}. Copies {OWN_HAND} were not planted.", "good"
 
 
 def membership_words(tested: Metrics) -> Words:
@@ -66,6 +81,8 @@ def originality_card(metrics: Metrics) -> str:
     """The headline: copies found."""
     found, memory = main_row(metrics)["originality"], metrics["memorisation"]
     words, mark = originality_words(found, memory)
+    if found is None:
+        return page.card("Are they new?", "—", "nobody looked", words, mark)
     value = f"{found['near_copies']} / {found['images']}"
     return page.card("Are they new?", value, f"copies found; recall {_percent(memory['recall']['value'])}", words, mark)
 
@@ -74,21 +91,35 @@ def originality_row(metrics: Metrics) -> tuple[str, str, str, Words]:
     """The row of the summary."""
     found = main_row(metrics)["originality"]
     words = originality_words(found, metrics["memorisation"])
+    if found is None:
+        return "Copies of training images", "—", "—", words
     real = f"{number(found['held_out'], 3)} for held-out images"
     return "Correlation with the nearest training image (median)", number(found["generated"], 3), real, words
+
+
+_OWN_HAND = (
+    " Some copies are in the generator's own hand: training images were partly noised, and drawn again by the model "
+    "with their own covariates, as a person it knew by heart would be drawn (SDEdit). Noise of 1 is as large as half "
+    "of the whole range of intensities and leaves little of a person; the column of the right person says how much. "
+    "They count in the recall of all kinds."
+)
 
 
 def originality_section(evidence: Evidence) -> str:
     """Copies found, the excess of near images, planted copies and membership."""
     metrics = evidence.metrics
     found, memory = main_row(metrics)["originality"], metrics["memorisation"]
+    if memory is None:
+        return page.section("Are the images new?", page.paragraph(originality_words(found, memory)[0]))
     parts = [
         page.paragraph(originality_words(found, memory)[0]),
         page.paragraph(
             "Every image was compared with the training images, most of all with those of its plane and slice "
             "position, by correlation of pixels after small shifts, rotations and mirroring, and by distance in the "
             "judge's features. How near two different people come is known from held-out people. An image is called a "
-            "copy when it is nearer than any held-out image, and by four spreads nearer than their median."
+            "copy when it is nearer than any held-out image, and by four spreads nearer than their median; and so is "
+            "one whose nearest person leads the next two by five spreads more than held-out images' do, since a "
+            "generator may draw a person it learned less finely than a scan shows them."
         ),
         page.figure(
             nearness_plot(evidence.neighbours["z"], memory["thresholds"]),
@@ -99,6 +130,7 @@ def originality_section(evidence: Evidence) -> str:
         page.paragraph(
             "Controls: copies of training images were planted, as they are and altered, and looked for in the same "
             "way. False alarms are held-out images, altered likewise, that were called copies."
+            + (_OWN_HAND if memory["redrawn"] else f" Copies {OWN_HAND}, with its own faults, were not planted.")
         ),
         _planted(memory),
     ]
@@ -126,10 +158,11 @@ def _found(metrics: Metrics) -> str:
                 f"{found['copied_subjects']} of {found['training_subjects']}: {_percents(found['copied_fraction'])}",
                 _percents(near["pixels"]["excess"], signed=True),
                 _percents(near["features"]["excess"], signed=True),
+                _percents(near["lead"]["excess"], signed=True),
             ]
         )
     head = ["Guidance", "Copies", "Fraction of images", "Training subjects copied", "Excess of near images, pixels",
-            "Excess of near images, features"]  # fmt: skip
+            "features", "lead over the next nearest"]  # fmt: skip
     note = page.paragraph(
         "Excess: images nearer to a training image than 95 % of held-out images are, less the 5 % that this holds for "
         "by itself; 0 is expected of new people, and below 0 the images are farther from all training images."
@@ -143,16 +176,25 @@ def _planted(memory: Metrics) -> str:
         by, alarms = kind["by_detector"], kind["false_alarms"]
         rows.append(
             [
-                KINDS[kind["kind"]],
+                kind_words(kind["kind"]),
                 str(kind["planted"]),
                 _percents(kind["recall"]),
-                f"{_percent(by['pixels'])}, {_percent(by['features'])}",
+                f"{_percent(by['pixels'])}, {_percent(by['features'])}, {_percent(by['lead'])}",
                 _percent(kind["right_subject"]),
                 "—" if alarms is None else _percents(alarms),
             ]
         )
+    if memory["redrawn"]:
+        rows.append([f"all {OWN_HAND}", "", _percents(memory["redrawn"]["recall"]), "", "", ""])
     rows.append(["all kinds", "", _percents(memory["recall"]), "", "", ""])
-    head = ["Planted copies", "Number", "Recall", "By pixels, by features", "Right person found", "False alarms"]
+    head = [
+        "Planted copies",
+        "Number",
+        "Recall",
+        "By pixels, by features, by lead",
+        "Right person found",
+        "False alarms",
+    ]
     return page.table(head, rows)
 
 

@@ -14,6 +14,8 @@ BANNER = (
     "report.html is the page that can be passed on."
 )
 
+NEAREST = "The generated images nearest to a training image, beside the nearest image of each of three subjects."
+
 
 def private_report(evidence: Evidence) -> str:
     """The page as HTML text."""
@@ -35,12 +37,15 @@ def private_report(evidence: Evidence) -> str:
             page.figure(pairs, f"Held-out real images, one a subject, above generated ones, guidance {scale:g}."),
         )
     )
-    near = pictures.neighbour_grid(evidence, scale, 10)
-    text = (
-        f"{originality_words(found, metrics['memorisation'])[0]} Median correlation with the nearest training image: "
-        f"{number(found['generated'], 3)} for generated, {number(found['held_out'], 3)} for held-out real images."
-    )
-    caption = "The generated images nearest to a training image, beside the nearest image of each of three subjects."
-    parts.append(page.section("Nearest training images", page.paragraph(text), page.figure(near, caption)))
+    said = originality_words(found, metrics["memorisation"])[0]
+    if found is None:
+        parts.append(page.section("Nearest training images", page.paragraph(said)))
+    else:
+        text = (
+            f"{said} Median correlation with the nearest training image: "
+            f"{number(found['generated'], 3)} for generated, {number(found['held_out'], 3)} for held-out real images."
+        )
+        near = page.figure(pictures.neighbour_grid(evidence, scale, 10), NEAREST)
+        parts.append(page.section("Nearest training images", page.paragraph(text), near))
     parts += of_trait.private_sections(evidence)
     return page.document("PRIVATE: real beside generated", parts)

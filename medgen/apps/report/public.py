@@ -11,7 +11,7 @@ from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report import of_fidelity, of_label, of_number, page, pictures, plots, verdict
 from medgen.apps.report.background import limits, provenance, reading
 from medgen.apps.report.cost import cost_section
-from medgen.apps.report.originality import originality_card, originality_row, originality_section
+from medgen.apps.report.originality import NOBODY, originality_card, originality_row, originality_section
 from medgen.apps.report.words import (
     likeness_words,
     main_row,
@@ -73,7 +73,8 @@ def _cards(metrics: Mapping[str, Any]) -> str:
 
 def _pictures(evidence: Evidence) -> str:
     parts = _about(evidence.metrics).shown(evidence)
-    none = page.paragraph("None is shown: all are near copies of training images.")
+    why = "all are near copies of training images" if evidence.metrics["memorisation"] else NOBODY.lower()
+    none = page.paragraph(f"None is shown: {why}.")
     return page.section("Generated images", *(parts or [none]))
 
 

@@ -134,18 +134,19 @@ _REAL_NUMBER = _object(
     }
 )
 _JUDGE = _object({"features": _COUNT, "epochs": _COUNT})
-_BY_DETECTOR = _object(dict.fromkeys(("pixels", "features"), _NUMBER))
+_DETECTORS = ("pixels", "features", "lead")
+_BY_DETECTOR = _object(dict.fromkeys(_DETECTORS, _NUMBER))
 _NEAR = _object({"rate": _FIGURE, "excess": _FIGURE})
 _ORIGINALITY = _object(
     {
         "images": _COUNT,
-        "near_copies": _COUNT | {"description": "found by either detector"},
-        "by_detector": _object(dict.fromkeys(("pixels", "features"), _COUNT)),
+        "near_copies": _COUNT | {"description": "found by any detector"},
+        "by_detector": _object(dict.fromkeys(_DETECTORS, _COUNT)),
         "fraction": _FIGURE,
         "training_subjects": _COUNT,
         "copied_subjects": _COUNT,
         "copied_fraction": _FIGURE,
-        "near": _object({"pixels": _NEAR, "features": _NEAR}, description="than 95 % of held-out images are"),
+        "near": _object(dict.fromkeys(_DETECTORS, _NEAR), description="than 95 % of held-out images are"),
         "generated": _NUMBER,
         "held_out": _NUMBER,
     }
@@ -164,11 +165,14 @@ _SIDES = _object({"train": _COUNT, "held_out": _COUNT})
 _MEMBERSHIP = _object(
     {"images": _SIDES, "subjects": _SIDES, "auc": _FIGURE, "auc_subject": _FIGURE, "loss_ratio": _FIGURE}
 )
+_NUMBERS = {"type": "array", "items": _NUMBER}
+_REDRAWN = _object({"recall": _FIGURE, "noise": _NUMBERS, "times": _NUMBERS})
 _MEMORISATION = _object(
     {
         "recall": _FIGURE,
         "kinds": {"type": "array", "items": _PLANTED, "minItems": 1},
         "thresholds": _BY_DETECTOR,
+        "redrawn": {"anyOf": [_REDRAWN, {"type": "null"}], "description": "copies that the model drew again"},
         "membership": {"anyOf": [_MEMBERSHIP, {"type": "null"}]},
     }
 )
@@ -189,7 +193,7 @@ _ROW = {
         "intensity": _INTENSITY,
         "ventricles": {"anyOf": [_GENERATED_VENTRICLES, _GENERATED_TREND]},
         "traits": {"type": "object", "additionalProperties": _GENERATED_TRAIT},
-        "originality": _ORIGINALITY,
+        "originality": {"anyOf": [_ORIGINALITY, {"type": "null"}]},
         "evaluations_per_image": _COUNT,
         "seconds_per_image": {"type": "number"},
     },
@@ -285,7 +289,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
         ),
         "software": _SOFTWARE,
         "real": {"anyOf": [_REAL_LABEL, _REAL_NUMBER]},
-        "memorisation": _MEMORISATION,
+        "memorisation": {"anyOf": [_MEMORISATION, {"type": "null"}], "description": "null where nobody looked"},
         "generated": {"type": "array", "items": _ROW, "minItems": 1},
         "cost": _COST,
         "solvers": {"type": "array", "items": _SOLVER},

@@ -163,7 +163,7 @@ def copies(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
 
 def knows(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     """Whatever the words on membership call bad."""
-    if not metrics["memorisation"]["membership"]:
+    if not (metrics["memorisation"] or {}).get("membership"):
         return None
     words, mark = membership_words(metrics["memorisation"]["membership"])
     return words if mark == "bad" else None
