@@ -238,6 +238,16 @@ def test_an_evaluation_that_did_not_record_everything_yet_is_compared_in_the_res
     assert any("another split" in notice for notice in found["notices"])
 
 
+def test_where_nobody_looked_for_copies_the_rest_is_compared_and_the_page_says_so(tmp_path):
+    a = example_metrics()
+    blind = changed(a, model__sha256="c" * 64, memorisation=None, row__originality=None)
+    page, found = compare(tmp_path, {"a": a, "blind": blind})
+    assert "Nobody looked for copies of training images" in page
+    shown = {name for one in found["figures"] if "a" in one["values"] and "blind" not in one["values"]
+             for name in [one["figure"]]}  # fmt: skip
+    assert shown == {"copies", "membership"}
+
+
 def test_the_page_names_nobody_no_place_and_asks_for_nothing(tmp_path, drawn):
     evil = '<script>alert("&")'
     a = example_metrics(name=evil)

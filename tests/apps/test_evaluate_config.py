@@ -58,7 +58,7 @@ def _run(config, trained, output):
     words = {
         "output_dir": trained / "runs", "ckpt_dir": trained / "models", "eval_dir": output, "device": "cpu",
         "cohort#simulated#root": trained / "cohorts", "cohort#simulated#spacing": 4.0, "steps": 2,
-        "n_per_class": 12, "n_sweep": 8, "guidances": "[2.0]", "replicates": 100,
+        "n_per_class": 12, "n_sweep": 8, "guidances": "[2.0]", "replicates": 100, "n_planted": 8,
     }  # fmt: skip
     listed = [text for key, value in words.items() for text in (f"--{key}", str(value))]
     files = f"['{config}','{REPOSITORY / 'configs' / 'cpu.json'}']"

@@ -54,7 +54,7 @@ def originality_words(found: Metrics | None, memory: Metrics | None) -> Words:
     weakest = min(memory["kinds"], key=lambda kind: kind["recall"]["value"])
     if weakest["recall"]["value"] < 1:
         said += f" (least, {_percent(weakest['recall']['value'])}: {kind_words(weakest['kind'])})"
-    redrawn = memory["redrawn"]
+    redrawn = memory.get("redrawn")  # figures of an earlier medgen have none
     if memory["recall"]["value"] < ENOUGH:
         return f"{said}. That is too low to say much.", "warn"
     if redrawn and redrawn["recall"]["value"] < HALF:

@@ -90,7 +90,13 @@ def _count(run: Run) -> Any:
 
 
 def _shown_count(run: Run) -> str:
-    return f"{run.row['per_class']} profiles, {run.row['originality']['images']} images"
+    profiles = run.row["per_class"]
+    images = run.row["originality"]["images"] if run.row["originality"] else profiles * (2 if _labels(run) else 1)
+    return f"{profiles} profiles, {images} images"
+
+
+def _labels(run: Run) -> Any:
+    return run.metrics["settings"]["labels"]
 
 
 FACTS: dict[str, Fact] = {

@@ -125,14 +125,17 @@ def _tissue(name: str) -> Callable[[Run], Reading | None]:
     return read
 
 
-def _copies(run: Run) -> Reading:
-    found, recall = run.row["originality"], run.metrics["memorisation"]["recall"]["value"]
+def _copies(run: Run) -> Reading | None:
+    found, memory = run.row["originality"], run.metrics["memorisation"]
+    if not found or not memory:  # nobody looked; the run's warnings say so
+        return None
+    recall = memory["recall"]["value"]
     told = "" if recall is None else f", recall {100 * recall:.0f} %"
     return Reading(found["fraction"], None, 0.0, f"{found['near_copies']} of {found['images']}{told}")
 
 
 def _membership(run: Run) -> Reading | None:
-    found = run.metrics["memorisation"]["membership"]
+    found = (run.metrics["memorisation"] or {}).get("membership")
     return Reading(found["auc_subject"], None, 0.5) if found else None
 
 
