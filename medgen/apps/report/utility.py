@@ -47,6 +47,8 @@ def utility_words(difference: Mapping[str, Any], what: str) -> tuple[str, str]:
         difference: "value", "low", "high", "detectable" and "verdict".
         what: the arm and what it is compared with, as a sentence begins.
     """
+    if difference["verdict"] == "cannot be judged":
+        return f"{what}: cannot be judged. Neither subjects nor seeds make the difference vary.", "warn"
     limit = number(difference["detectable"], 3)
     if difference["verdict"] == "helps":
         return f"{what}: helps. The whole interval lies on the better side.", "good"
@@ -110,7 +112,7 @@ def _cards(metrics: Mapping[str, Any]) -> str:
         if found is None:
             continue
         words, mark = utility_words(found, "Adding synthetic images")
-        interval = f"95 % interval {_signed(found['low'])} to {_signed(found['high'])}"
+        interval = f"95 % interval {_ends(found)}" if found["low"] is not None else "no interval"
         question = f"{_people(size)}: {_short(primary)} with synthetic images less without"
         cards.append(page.card(question, _signed(found["value"]), interval, words, mark))
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
@@ -121,6 +123,10 @@ def _signed(value: float) -> str:
     return ("−" if value < 0 else "+") + text
 
 
+def _ends(found: Mapping[str, Any]) -> str:
+    return f"{_signed(found['low'])} to {_signed(found['high'])}"
+
+
 def _differences(metrics: Mapping[str, Any]) -> str:
     primary = metrics["settings"]["primary"]
     rows, marks = [], []
@@ -129,7 +135,7 @@ def _differences(metrics: Mapping[str, Any]) -> str:
             one = found[primary]
             against = ARM_NAMES[found["against"]].lower()
             words, mark = utility_words(one, ARM_NAMES[found["arm"]])
-            interval = f"{_signed(one['value'])} ({_signed(one['low'])} to {_signed(one['high'])})"
+            interval = _signed(one["value"]) + (f" ({_ends(one)})" if one["low"] is not None else "")
             names = [str(size["real"]["subjects"]), ARM_NAMES[found["arm"]], against]
             rows.append([*names, interval, number(one["detectable"], 3), words])
             marks.append(mark)
@@ -186,14 +192,16 @@ def _reading(metrics: Mapping[str, Any]) -> str:
         "subject's images count as one case, by their mean probability.",
         "AUC: the chance that a subject with the label is ranked above one without; 0.5 is guessing. Cross entropy and "
         "Brier score: how wrong the stated probabilities are; 0 is perfect.",
-        "The control repeats real images until there are as many as with synthetic ones. What it gains is not due to "
-        "new images.",
+        "The control repeats real images until there are as many as with synthetic ones; steps are the same. With one "
+        "synthetic image for each real one it is real again, in another order: what it gains or loses is chance.",
         "Generators may be trained with augmentation, which their images carry along: see what synthetic images give "
         "beyond classic augmentation, too.",
-        f"Intervals: {100 * settings['level']:.0f} %, by drawing test subjects and seeds with replacement, the same "
-        "for all arms. They do not cover another choice of training subjects, nor training the generator again.",
-        f"{settings['seeds']} seeds are few: the spread of training, and so the intervals' width, is known roughly.",
-        "Several arms, sizes and figures are looked at: one of twenty intervals misses its truth by chance.",
+        f"Intervals: {100 * settings['level']:.0f} %, of the mean over seeds, by Student's t. The error has two parts: "
+        "test subjects, drawn with replacement, the same for all arms; and the spread between seeds. They do not cover "
+        "another choice of training subjects, nor training the generator again.",
+        f"{settings['seeds']} seeds are few: the spread of training is known roughly, and intervals are wider for it.",
+        "Several arms, sizes and figures are looked at: one of twenty intervals misses its truth by chance, so among "
+        "that many differences expect one that is none.",
         "For research. Nothing here shows that the classifier is fit for use, nor that the images are new: whether a "
         "generator repeats its training images is a question of its evaluation.",
     ]
