@@ -7,12 +7,12 @@ import pytest
 import torch
 from planted_world import EFFECT, PlantedSampler, World, draw_brain, evaluation, ventricle_mm2
 
-from medgen.apps.report import of_fidelity, verdict
+from medgen.apps.report import of_fidelity, verdict, words
 from medgen.metrics import FeatureClassifier, ScaleError, frechet_distance
 
 
 class BrokenSampler(PlantedSampler):
-    """ "noise"; "one class" only; the "mean brain" of each class; "half range"; "guidance 6"."""
+    """ "noise"; "one class" only; "swapped" classes; the "mean brain" of each class; "half range"; "guidance 6"."""
 
     def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
         images = []
@@ -28,6 +28,8 @@ class BrokenSampler(PlantedSampler):
             residual, effect = np.clip(random.normal(), -2, 2), EFFECT
             if self.kind == "one class":
                 diagnosis = 1
+            if self.kind == "swapped":
+                diagnosis = 1 - diagnosis
             if self.kind == "guidance 6":  # clearer than life, and everybody alike
                 residual, effect = 0.3 * residual, 4 * EFFECT
             image = draw_brain(ventricle_mm2(diagnosis, age, sex, place, residual, effect), random)
@@ -77,7 +79,7 @@ def test_noise(world, folder):
     row, box = _exposed(world, folder, "noise")
     assert row["fidelity"]["precision"]["value"] < 0.05
     assert row["fidelity"]["coverage"]["value"] < 0.05
-    assert row["likeness"]["frechet_over_floor"] > 20
+    assert words.over_floor(row["likeness"])["value"] > 20
     assert "Most images resemble no real one" in box
     assert "Anatomy is off" in box or "No brain is found" in box
 
@@ -86,6 +88,19 @@ def test_one_class_only(world, folder):
     row, box = _exposed(world, folder, "one class")
     assert abs(row["label"]["auc"]["value"] - 0.5) < 0.1
     assert "The diagnosis is not shown: images of AD and NC look the same" in box
+
+
+def test_swapped_classes(world, folder):
+    row, box = _exposed(world, folder, "swapped")
+    assert row["label"]["auc"]["high"] < 0.5
+    assert "The diagnosis is reversed: images asked for as AD look like NC to a classifier (AUC 0." in box
+    assert "the difference in the ventricles is the opposite of the cohort" in box
+    assert "look the same" not in box
+    _evaluation(world, folder, "swapped").run()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Reversed: images asked for as AD look like NC, and the other way round." in page
+    assert "Reversed: the effect is the opposite of the cohort" in page
+    assert not {"Too weak", "Too small"} & set(page.split(":"))
 
 
 def test_the_mean_brain_of_each_class(world, folder):
@@ -106,7 +121,7 @@ def test_the_mean_brain_of_each_class(world, folder):
 def test_another_intensity_range(world, folder):
     row, box = _exposed(world, folder, "half range")
     assert row["intensity"]["low"] > row["intensity"]["real_low"] + 0.3
-    assert row["likeness"]["frechet_over_floor"] > 4
+    assert words.over_floor(row["likeness"])["value"] > 4
     assert "Wrong intensity range: generated images lie in [-0.50" in box
 
 
@@ -153,15 +168,15 @@ def _figure(value, low=None, high=None):
 
 
 def test_words_say_what_figures_mean():
-    assert of_fidelity.short_of(_figure(0.3), _figure(0.9), 0.5)
-    assert not of_fidelity.short_of(_figure(0.3, 0.1, 0.95), _figure(0.9), 0.5)  # may be chance
-    assert not of_fidelity.short_of({"value": None, "low": None, "high": None}, _figure(0.9), 0.5)
+    assert of_fidelity.short_of(_figure(0.3), _figure(0.9), 0.5).beyond
+    assert not of_fidelity.short_of(_figure(0.3, 0.1, 0.95), _figure(0.9), 0.5).certain  # may be chance
+    unknown = {"value": None, "low": None, "high": None}
+    assert of_fidelity.short_of(unknown, _figure(0.9), 0.5).place == "unknown"
     assert of_fidelity.variety_words(_figure(0.5))[0].startswith("Too alike")
     assert of_fidelity.variety_words(_figure(1.6))[0].startswith("Too varied")
-    assert of_fidelity.variety_words(_figure(0.5, 0.2, 1.2))[1] == "good"
+    assert of_fidelity.variety_words(_figure(0.5, 0.2, 1.2))[1] == "warn"
     found = {"percent": _figure(-14), "spread_ratio": _figure(1.0)}
     assert of_fidelity.tissue_words("brain", found) == ("Brain size differs by -14 %, more than 10 %.", "bad")
     assert of_fidelity.tissue_words("grey", found)[1] == "good"
     assert of_fidelity.tissue_words("grey", found | {"spread_ratio": _figure(0.3)})[1] == "warn"
-    unknown = {"value": None, "low": None, "high": None}
     assert of_fidelity.tissue_words("white", {"percent": unknown, "spread_ratio": unknown})[1] == "bad"

@@ -10,6 +10,7 @@ from planted_world import COVARIATES, EFFECT, PlantedSampler, World, evaluation
 from medgen.apps.evaluation import training_splits
 from medgen.apps.evaluation.contrast import LabelContrast, evaluated_labels
 from medgen.apps.evaluation.real import draw_profiles
+from medgen.apps.report.words import headline
 from medgen.handlers.manifest import write_model
 from medgen.metrics import FeatureClassifier
 
@@ -109,6 +110,8 @@ def test_confounded_by_age_the_adjusted_figures_hold(tmp_path):
     metrics, row = _main(world, tmp_path, "faithful")
     cohort = metrics["real"]["ventricles"]
     assert any("differ in age" in notice for notice in metrics["notices"])
+    assert metrics["real"]["ages_differ"] is True
+    assert headline(metrics) == "_adjusted"
     assert cohort["unadjusted"]["value"] > cohort["effect"]["value"] + 40
     assert cohort["effect"]["low"] < EFFECT < cohort["effect"]["high"]
     assert row["ventricles"]["effect"]["value"] == pytest.approx(EFFECT, rel=0.15)

@@ -101,7 +101,7 @@ def test_bands_of_few_people_are_not_published(world, folder):
 
 def test_words_of_numbers():
     def figure(value, low=None, high=None):
-        return {"value": value, "low": low, "high": high}
+        return {"value": value, "low": value if low is None else low, "high": value if high is None else high}
 
     assert words.agreement_words(figure(0.95), figure(0.6, 0.4, 0.7), "age")[1] == "good"
     assert words.agreement_words(figure(0.5), figure(0.6, 0.4, 0.7), "age")[0].startswith("Too weak")

@@ -136,7 +136,7 @@ def _figure(value, low=None, high=None):
     ],
 )
 def test_label_words(ratio, beginning, mark):
-    figure = {"value": ratio, "low": None, "high": None}
+    figure = {"value": ratio, "low": ratio, "high": ratio}
     assert words.label_words(figure, _figure(0.8), "diagnosis")[0].startswith(beginning)
     assert words.label_words(figure, _figure(0.8), "diagnosis")[1] == mark
     assert "beyond chance" in words.label_words(figure, _figure(0.55, 0.45), "diagnosis")[0]
@@ -151,7 +151,7 @@ def test_a_finding_whose_interval_includes_one_may_be_chance():
 
 def test_words_of_effect_and_spread():
     assert words.size_words(_figure(1.0), _figure(300, 200, 400))[1] == "good"
-    assert words.size_words(_figure(1.0), _figure(300, -10, 610)) == ("No effect can be told from none.", "bad")
+    assert words.size_words(_figure(1.0), _figure(300, -10, 610))[0].startswith("No effect can be told from none")
     assert words.size_words(_figure(1.4), _figure(300, 200, 400))[0].startswith("Exaggerated")
     assert words.size_words(_figure(0.6), _figure(300, 200, 400))[0].startswith("Too small")
     assert words.spread_words(_figure(0.6))[0].startswith("Too alike")

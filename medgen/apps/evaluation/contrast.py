@@ -132,11 +132,13 @@ class LabelReference(Reference):
         self.by_subject = _auc(means, truth, names, resampler)
         columns = question.columns(real.covariates)
         self.adjusted = _adjusted_auc(scores, real.target, columns, real.subjects, resampler)
+        self.ages_differ = _confounded(columns.get("age"), real.target)
 
     def figures(self) -> dict[str, Any]:
-        """ "auc" of slices, "auc_subject", and "auc_adjusted" at equal other covariates."""
+        """ "auc" of slices, "auc_subject", and "auc_adjusted" at equal other covariates, which is the one to read where
+        "ages_differ" between the labels."""
         values = {"auc": self.by_slice, "auc_subject": self.by_subject, "auc_adjusted": self.adjusted}
-        return {name: figure_of(value) for name, value in values.items()}
+        return {name: figure_of(value) for name, value in values.items()} | {"ages_differ": self.ages_differ}
 
     def compare(self, scores: Array, generated: Any) -> dict[str, Any]:
         """ "auc", "auc_adjusted", and "ratio", "ratio_adjusted" of (AUC - 0.5) generated to real.

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from medgen.apps.report import page, plots
+from medgen.apps.report.standing import (
+    MORE,
+    Figure,
+    Sayings,
+    Standing,
+    Words,
+    relative_to,
+    said,
+    standing,
+)
 from medgen.apps.report.words import SIZE, likeness_words, main_row, number, with_interval
 
-__all__ = ["anatomy_section", "section", "short_of"]
+__all__ = ["anatomy_section", "section", "short_of", "tissue_words", "variety_words"]
 
 Metrics = Mapping[str, Any]
-Words = tuple[str, str]
 SHORT = 0.8  # of what real images reach; between draws of real images these figures differ by about a tenth
 FAR = 0.5
+SPREAD = (0.5, 2.0)  # of a tissue among people
 QUESTIONS = {
     "precision": "Precision: generated images that lie within reach of a real one",
     "density": "Density: real neighbourhoods a generated image lies in, against those expected of a real one",
     "recall": "Recall: real images that lie within reach of a generated one",
     "coverage": "Coverage: real images with a generated one in their own neighbourhood",
 }
+HALF = ", less than half of what real images reach"
 SAID = {
-    "precision": ("As many look real as of other people's real images.", "Fewer look real than should."),
-    "density": ("They lie where real images are common.", "They lie where real images are rare."),
-    "recall": ("They reach as far as real images do.", "Part of the real variety is out of their reach."),
-    "coverage": ("They cover the real variety.", "Part of the real variety is missing."),
-}
+    "precision": Sayings(
+        "About as many look real as of other people's real images",
+        "as many looking real as of other people's real images",
+        "Fewer look real than of other people's real images", by=HALF, ideal="what real images reach",
+    ),
+    "density": Sayings(
+        "They lie where real images are common", "lying where real images are common",
+        "They lie where real images are rarer", by=HALF, ideal="what real images reach",
+    ),
+    "recall": Sayings(
+        "They reach about as far as real images do", "reaching as far as real images do",
+        "Part of the real variety is out of their reach", by=HALF, ideal="what real images reach",
+    ),
+    "coverage": Sayings(
+        "They cover about as much of the real variety", "covering as much of the real variety",
+        "Part of the real variety is missing", by=HALF, ideal="what real images reach",
+    ),
+}  # fmt: skip
 MEASURES = {
     "brain": "Brain size",
     "fluid": "Fluid, fraction of the brain",
@@ -103,47 +129,44 @@ def anatomy_section(metrics: Metrics) -> list[str]:
     return [page.section("Brain size and tissues", page.paragraph(text), page.table(head, rows, marks))]
 
 
-def short_of(figure: Mapping[str, float | None], real: Mapping[str, float | None], fraction: float) -> bool:
-    """Whether a figure is below a fraction of the real one, and its interval below the real value."""
-    value, high, target = figure["value"], figure["high"], real["value"]
-    if value is None or target is None or target <= 0:
-        return False
-    return value < fraction * target and (high is None or high < target)
+def short_of(figure: Figure, real: Figure, fraction: float) -> Standing:
+    """Where a figure stands to a fraction of the real one; "below" and certain where it surely falls short of it."""
+    return standing(relative_to(figure, real), (fraction, math.inf), reach=(FAR, math.inf))
 
 
-def variety_words(ratio: Mapping[str, float | None]) -> Words:
+def variety_words(ratio: Figure) -> Words:
     """Do generated people differ from each other as real ones do?"""
-    value, high, low = ratio["value"], ratio["high"], ratio["low"]
-    if value is None:
-        return "Not determined.", "warn"
-    if value < SIZE[0] and (high is None or high < 1):
-        return f"Too alike: people differ {number(value)} times as much as real ones do.", "bad"
-    if value > SIZE[1] and (low is None or low > 1):
-        return f"Too varied: people differ {number(value)} times as much as real ones do.", "bad"
-    return f"People differ as much as real ones do, within 35 % ({number(value)} times).", "good"
+    times = f"people differ {number(ratio['value'])} times as much as real ones do"
+    sayings = Sayings(
+        f"People differ as much as real ones do, within 35 % ({number(ratio['value'])} times)",
+        "people who differ as much as real ones do",
+        f"Too alike: {times}",
+        f"Too varied: {times}",
+    )
+    return said(standing(ratio, SIZE), sayings)
 
 
-def tissue_words(name: str, found: Mapping[str, Mapping[str, float | None]]) -> Words:
+def tissue_words(name: str, found: Mapping[str, Figure]) -> Words:
     """Is the anatomy of the right size, and does it vary?"""
-    percent, spread, what = found["percent"]["value"], found["spread_ratio"]["value"], MEASURES[name].split(",")[0]
-    if percent is None:
+    percent, what, limit = found["percent"], MEASURES[name].split(",")[0], 10 if name == "brain" else 25
+    if percent["value"] is None:
         return "Not determined: hardly any brain was found.", "bad"
-    low, high = found["percent"]["low"], found["percent"]["high"]
-    sure = low is None or high is None or not low <= 0 <= high
-    limit = 10 if name == "brain" else 25
-    if abs(percent) > limit and sure:
-        return f"{what} differs by {number(percent, 0)} %, more than {limit} %.", "bad"
-    if spread is not None and not 0.5 <= spread <= 2:
-        return "It varies far less among people." if spread < 1 else "It varies far more among people.", "warn"
-    return f"Within {limit} % of real images.", "good"
+    differs = f"{what} differs by {number(percent['value'], 0)} %"
+    within = f"Within {limit} % of real images"
+    sayings = Sayings(within, f"{what.lower()} as in real images", differs, differs, f", more than {limit} %", "0")
+    words = said(standing(percent, (-limit, limit), 0.0), sayings)
+    varied = standing(found["spread_ratio"], SPREAD)
+    if words[1] != "good" or varied.place == "unknown" or (varied.place == "inside" and varied.certain):
+        return words
+    if varied.place == "inside":
+        return f"{within}. How much it varies among people is uncertain, the interval is wide: {MORE}.", "warn"
+    varies = Sayings("", "", f"{within}, but it varies less among people", f"{within}, but it varies more among people",
+                     ", by half or more")  # fmt: skip
+    return said(varied, varies, "warn")
 
 
-def _words(name: str, figure: Mapping[str, float | None], real: Mapping[str, float | None]) -> Words:
-    good, bad = SAID[name]
-    if figure["value"] is None or real["value"] is None:
-        return "Not determined.", "warn"
-    if short_of(figure, real, FAR):
-        return f"{bad} Less than half of what real images reach.", "bad"
-    if short_of(figure, real, SHORT):
-        return bad, "warn"
-    return good, "good"
+def _words(name: str, figure: Figure, real: Figure) -> Words:
+    half = short_of(figure, real, FAR)
+    if half.place == "below":
+        return said(half, SAID[name])
+    return said(short_of(figure, real, SHORT), replace(SAID[name], by=""), "warn")

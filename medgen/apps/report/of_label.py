@@ -38,10 +38,10 @@ def opening(metrics: Metrics) -> str:
 def cards(metrics: Metrics) -> list[str]:
     """Headline figures of the label and of the anatomy."""
     row, real, suffix = main_row(metrics), metrics["real"], headline(metrics)
-    label = metrics["settings"]["label"]
+    label, labels = metrics["settings"]["label"], metrics["settings"]["labels"]
     ratio = row["label"][f"ratio{suffix}"]
-    words, mark = label_words(ratio, real[f"auc{suffix}"], label)
-    made = [ratio_card(f"Do the images carry the {label}?", ratio, (words, mark))]
+    words = label_words(ratio, real[f"auc{suffix}"], label, labels)
+    made = [ratio_card(f"Do the images carry the {label}?", ratio, words)]
     if row.get("ventricles"):
         size, spread = row["ventricles"]["effect_ratio"], row["ventricles"]["spread_ratio"]
         made.append(ratio_card("Is the effect of the right size?", size, size_words(size, row["ventricles"]["effect"])))
@@ -77,7 +77,7 @@ def summary(metrics: Metrics, add: Add) -> None:
     suffix = headline(metrics)
     for key, text in (("", "each slice by itself"), ("_adjusted", "at equal age, sex and slice, as far as known")):
         ratio = row["label"][f"ratio{key}"]
-        words = label_words(ratio, real[f"auc{key}"], label)
+        words = label_words(ratio, real[f"auc{key}"], label, labels)
         told = f"Ratio {with_interval(ratio)}. {words[0]}" if key == suffix else f"Ratio {with_interval(ratio)}."
         add(
             f"How well a classifier of real images tells {labels[1]} from {labels[0]} (AUC, {text})",

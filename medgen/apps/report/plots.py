@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from medgen.apps.report.words import sized
+from medgen.apps.report.words import over_floor, sized
 
 __all__ = [
     "Panel",
@@ -59,10 +59,14 @@ def guidance_plot(metrics: Mapping[str, Any], panels: Sequence[Panel]) -> bytes:
         axis.set_title(panel.title)
     last = axes[-1]
     last.axhline(1, color="#6fa57f", linewidth=1.5, linestyle="--")
-    times = [row["likeness_sweep"]["frechet_over_floor"] or np.nan for row in rows]
+    found = [over_floor(row["likeness_sweep"]) for row in rows]
+    times = [np.nan if one["value"] is None else one["value"] for one in found]
+    ends = [one["high"] for one in found if one["high"] is not None]
     last.plot(scales, times, "o-", color=INK, markersize=5, linewidth=1.3)
-    last.set_ylim(0, 1.15 * float(np.nanmax([*times, 1.0])))
-    last.set_title("Fréchet distance\nover that of real to real")
+    if len(ends) == len(found):
+        last.vlines(scales, [one["low"] for one in found], ends, color=INK, alpha=0.4)
+    last.set_ylim(0, 1.15 * float(np.nanmax([*times, *ends, 1.0])))
+    last.set_title("Fréchet distance to held-out images\nover that of training images")
     for axis in axes:
         axis.set_xlabel("guidance")
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])

@@ -16,7 +16,9 @@ from medgen.apps.report.words import (
     likeness_words,
     main_row,
     number,
+    over_floor,
     recommended,
+    times_floor,
     with_interval,
 )
 
@@ -64,9 +66,12 @@ def _header(metrics: Mapping[str, Any]) -> str:
 def _cards(metrics: Mapping[str, Any]) -> str:
     row, cards = main_row(metrics), _about(metrics).cards(metrics)
     words, mark = likeness_words(row["likeness"])
-    times = row["likeness"]["frechet_over_floor"]
-    value = "—" if times is None else f"{number(times, 1)} ×"
-    cards.append(page.card("Do they look like real images?", value, "distance over real to real", words, mark))
+    times = over_floor(row["likeness"])
+    value = "—" if times["value"] is None else f"{number(times['value'], 1)} ×"
+    detail = "distance to held-out images, over that of training images"
+    if times["low"] is not None:
+        detail += f", 95 % interval {number(times['low'], 1)} to {number(times['high'], 1)}"
+    cards.append(page.card("Do they look like real images?", value, detail, words, mark))
     cards.append(originality_card(metrics))
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -89,9 +94,8 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         marks.append(words[1])
 
     _about(metrics).summary(metrics, add)
-    times = likeness["frechet_over_floor"]
-    add("Distance to held-out real images, over that of real to real (1 means alike)",
-        "—" if times is None else f"{number(times, 1)} ×", "1: the floor", likeness_words(likeness))  # fmt: skip
+    add("Distance to held-out images, over that of as many training images (1 means as near; less is possible)",
+        times_floor(likeness), "1: the floor", likeness_words(likeness))  # fmt: skip
     add(*originality_row(metrics))
     head = ["Question", f"Generated, guidance {row['guidance']:g}", "Real", "In words"]
     note = page.paragraph("Values with 95 % intervals; subjects, not slices, were resampled.")
@@ -103,9 +107,8 @@ def _guidance(evidence: Evidence) -> str:
     columns = about.guidance_columns(metrics)
     rows = []
     for row in metrics["generated"]:
-        times = row["likeness_sweep"]["frechet_over_floor"]
         cells = [f"{row['guidance']:g}{' (main)' if row['main'] else ''}", *(cell(row) for cell in columns.values())]
-        cells += ["—" if times is None else f"{number(times, 1)} ×", str(row["evaluations_per_image"])]
+        cells += [times_floor(row["likeness_sweep"]), str(row["evaluations_per_image"])]
         rows.append([*cells, number(row["seconds_per_image"])])
     head = ["Guidance", *columns, "Fréchet / floor", "Network evaluations", "Seconds an image"]
     plot = plots.guidance_plot(metrics, about.guidance_panels())

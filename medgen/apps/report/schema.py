@@ -121,6 +121,7 @@ _REAL_LABEL = _object(
         "auc": _FIGURE,
         "auc_subject": _FIGURE,
         "auc_adjusted": _FIGURE,
+        "ages_differ": {"type": "boolean", "description": "between the labels: adjusted figures are the ones to read"},
         "ventricles": {"anyOf": [_COHORT_VENTRICLES, {"type": "null"}]},
         **_REAL_TRAITS,
     }

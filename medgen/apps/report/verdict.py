@@ -7,27 +7,33 @@ something. What is merely uncertain stands in the tables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from medgen.apps.report import page
 from medgen.apps.report.of_fidelity import FAR, short_of, tissue_words, variety_words
 from medgen.apps.report.originality import membership_words, originality_words
+from medgen.apps.report.standing import below_zero, standing
 from medgen.apps.report.words import (
+    DISTANT,
     SIZE,
     SLOPE,
     headline,
     label_words,
+    likeness_standing,
     main_row,
     number,
+    over_floor,
     spread_words,
+    times_floor,
+    with_interval,
 )
 
 __all__ = ["RULES", "box", "refusal", "warnings"]
 
 Metrics = Mapping[str, Any]
 Rule = Callable[[Metrics, Mapping[str, Any]], "str | None"]
-VISIBLE = 4.0  # times the floor: as in words.likeness_words
 DEAF = 0.3  # of the label fidelity of real images: nearer to none than to theirs, whatever the sample
 RANGE = 0.4  # of the extent of intensities: as in metrics.check_same_scale
 
@@ -71,32 +77,38 @@ def intensity(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
 
 
 def unlike(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
-    """Less than half of the real precision or density; or visibly different by both distances."""
+    """Less than half of the real precision or density, or four times as far as training images, and surely worse."""
     found, likeness = row["fidelity"], row["likeness"]
     own, real = found["precision"], found["real_precision"]
-    if short_of(own, real, FAR):
+    if _short(own, real):
+        few = "Most images resemble no real one" if own["high"] < 0.5 else "Too few images resemble a real one"
         return (
-            f"Most images resemble no real one: {_percent(own)} lie within reach of a real image; of real images of "
-            f"other people {_percent(real)} do."
+            f"{few}: {_percent(own)} lie within reach of a real image; of real images of other people "
+            f"{_percent(real)} do."
         )
-    if short_of(found["density"], found["real_density"], FAR):
-        return "The images lie where real ones are rare: density is less than half of what real images reach."
-    times, kernel, floor = likeness["frechet_over_floor"], likeness["kernel"]["low"], likeness["floor_kernel"]["high"]
-    if times is not None and times >= VISIBLE and kernel is not None and floor is not None and kernel > floor:
-        return f"The images differ visibly from real ones: {number(times, 1)} times the distance of real from real."
+    if _short(found["density"], found["real_density"]):
+        own, real = (number(found[name]["value"]) for name in ("density", "real_density"))
+        return f"The images lie where real ones are rarer: density {own} against {real} of real images in their place."
+    if likeness_standing(likeness).certain and (over_floor(likeness)["value"] or 0) >= DISTANT:
+        return (
+            "The images are farther than real ones: in the features named below they lie "
+            f"{times_floor(likeness)} as far from held-out images as training images do."
+        )
     return None
 
 
 def missing(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
-    """Less than half of the real recall or coverage."""
+    """Less than half of the real recall or coverage, and surely short of them."""
     found = row["fidelity"]
-    lacking = [name for name in ("recall", "coverage") if short_of(found[name], found[f"real_{name}"], FAR)]
+    lacking = [name for name in ("recall", "coverage") if _short(found[name], found[f"real_{name}"])]
     if not lacking:
         return None
     told = " and ".join(
         f"{name} {number(found[name]['value'])} against {number(found[f'real_{name}']['value'])}" for name in lacking
     )
-    return f"Large parts of the real variety are missing: {told} of real images in their place."
+    sure = any(short_of(found[name], found[f"real_{name}"], FAR).beyond for name in lacking)
+    missed = "Large parts of the real variety are" if sure else "A part of the real variety is"
+    return f"{missed} missing: {told} of real images in their place."
 
 
 def alike(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
@@ -105,24 +117,44 @@ def alike(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     if mark == "bad" and words.startswith("Too alike"):
         return f"{words} By MS-SSIM of pairs of people."
     spread = (row.get("ventricles") or {}).get("spread_ratio")
-    if spread and spread["value"] is not None and spread["value"] < SIZE[0] and (spread["high"] or 0) < 1:
-        return f"{spread_words(spread)[0]} Spread of ventricle area: {number(spread['value'])} times that of real ones."
+    if spread and spread_words(spread)[1] == "bad" and spread["value"] < 1:
+        return f"{spread_words(spread)[0]} Spread of ventricle area: {with_interval(spread)} times that of real ones."
     return None
+
+
+def opposite(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
+    """Shows the opposite of the label, the number or its effect on the ventricles, the whole interval below none."""
+    name, labels = metrics["settings"]["label"], metrics["settings"]["labels"]
+    told, area, cohort = [], row.get("ventricles") or {}, metrics["real"]["ventricles"] or {}
+    if _shown(metrics) and below_zero(_fidelity(metrics, row)):
+        auc = row["label"].get(f"auc{headline(metrics)}")
+        told.append(
+            f"images asked for as {labels[1]} look like {labels[0]} to a classifier (AUC {with_interval(auc)})"
+            if labels
+            else f"images asked for at a higher {name} show a lower one"
+        )
+    effect, real = ("effect_ratio", "effect") if labels else ("slope_ratio", "slope")
+    if below_zero(area.get(effect)) and _excludes_zero(cohort[real]):
+        told.append("the difference in the ventricles is the opposite of the cohort's")
+    return f"The {name} is reversed: {' and '.join(told)}." if told else None
 
 
 def deaf(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     """Shows less than 0.3 of what real images show of the label or number; silent where those show nothing."""
     name, labels, found = metrics["settings"]["label"], metrics["settings"]["labels"], row["label"]
-    suffix = headline(metrics)
-    ratio = found[f"ratio{suffix}"] if labels else found["correlation_ratio"]
-    ceiling = metrics["real"][f"auc{suffix}"] if labels else metrics["real"]["agreement"]["correlation"]
-    chance = 0.5 if labels else 0.0
-    shown = ceiling["low"] is not None and ceiling["low"] > chance
-    if not shown or ratio["value"] is None or ratio["value"] >= DEAF or (ratio["high"] or 0) >= 1:
+    ratio = _fidelity(metrics, row)
+    place = standing(ratio, (DEAF, math.inf))
+    if not _shown(metrics) or place.place != "below" or not place.certain or below_zero(ratio):
         return None
+    suffix = headline(metrics)
+    seen = found[f"auc{suffix}"] if labels else found["correlation"]
+    if seen["low"] is None or not seen["low"] <= (0.5 if labels else 0) <= seen["high"]:
+        return f"The {name} shows too weakly: {with_interval(ratio)} of what real images show."
     if labels:
-        return f"The {name} is not shown: images of {labels[1]} and {labels[0]} look the same to a classifier."
-    return f"The {name} is not shown: images do not change with the {name} that was asked for."
+        told = f"images of {labels[1]} and {labels[0]} look the same to a classifier (AUC {with_interval(seen)})"
+    else:
+        told = f"images do not change with the {name} that was asked for (correlation {with_interval(seen)})"
+    return f"The {name} is not shown: {told}."
 
 
 def exaggerated(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
@@ -130,14 +162,14 @@ def exaggerated(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     name, told = metrics["settings"]["label"], []
     effect = (row.get("ventricles") or {}).get("effect_ratio")
     if effect and _above(effect, SIZE[1]):
-        told.append(f"the difference in ventricle area is {number(effect['value'])} times the cohort's")
+        told.append(f"the difference in ventricle area is {with_interval(effect)} times the cohort's")
     if metrics["settings"]["labels"]:
         suffix = headline(metrics)
         ratio = row["label"][f"ratio{suffix}"]
         if label_words(ratio, metrics["real"][f"auc{suffix}"], name)[1] == "bad" and ratio["value"] > 1:
-            told.append(f"the {name} shows {number(ratio['value'])} times as clearly as in real images")
+            told.append(f"the {name} shows {with_interval(ratio)} times as clearly as in real images")
     elif _above(row["label"]["slope_ratio"], SLOPE[1]):
-        told.append(f"images change {number(row['label']['slope_ratio']['value'])} times as much with the {name}")
+        told.append(f"images change {with_interval(row['label']['slope_ratio'])} times as much with the {name}")
     if not told:
         return None
     return f"The {name} is exaggerated: {' and '.join(told)}. Less guidance may mend it."
@@ -169,11 +201,36 @@ def knows(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     return words if mark == "bad" else None
 
 
-RULES: tuple[Rule, ...] = (intensity, copies, knows, unlike, deaf, missing, alike, exaggerated, anatomy)
+RULES: tuple[Rule, ...] = (intensity, copies, knows, unlike, opposite, deaf, missing, alike, exaggerated, anatomy)
+
+
+def _short(figure: Mapping[str, Any], real: Mapping[str, Any]) -> bool:
+    """Whether a figure is less than half of the real one, and surely short of it."""
+    found = short_of(figure, real, FAR)
+    return found.place == "below" and found.certain
+
+
+def _fidelity(metrics: Metrics, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ratio that says how clearly the label or number shows."""
+    labels = metrics["settings"]["labels"]
+    ratio: Mapping[str, Any] = row["label"][f"ratio{headline(metrics)}" if labels else "correlation_ratio"]
+    return ratio
+
+
+def _shown(metrics: Metrics) -> bool:
+    """Whether real images show the label or number beyond chance."""
+    real, labels = metrics["real"], metrics["settings"]["labels"]
+    ceiling = real[f"auc{headline(metrics)}"] if labels else real["agreement"]["correlation"]
+    return ceiling["low"] is not None and ceiling["low"] > (0.5 if labels else 0.0)
+
+
+def _excludes_zero(figure: Mapping[str, Any]) -> bool:
+    return figure["low"] is not None and not figure["low"] <= 0 <= figure["high"]
 
 
 def _above(ratio: Mapping[str, Any], limit: float) -> bool:
-    return ratio["value"] is not None and ratio["value"] > limit and (ratio["low"] or 0) > 1
+    found = standing(ratio, (-math.inf, limit))
+    return found.place == "above" and found.certain
 
 
 def _percent(figure: Mapping[str, Any]) -> str:

@@ -6,14 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medgen.apps.report.standing import MORE, Figure, Sayings, Standing, Words, below_zero, said, standing
+
 __all__ = [
     "agreement_words",
     "headline",
     "label_words",
+    "likeness_standing",
     "likeness_words",
     "listed",
     "main_row",
     "number",
+    "over_floor",
     "ratio_interval",
     "recommended",
     "shown_age",
@@ -22,15 +26,15 @@ __all__ = [
     "sized",
     "slope_words",
     "spread_words",
+    "times_floor",
     "with_interval",
 ]
 
-Figure = Mapping[str, float | None]
-Words = tuple[str, str]  # a sentence and a mark: "good", "warn" or "bad"
 FAITHFUL = (0.8, 1.2)
 SIZE = (0.65, 1.35)
 SLOPE = (0.8, 1.2)
 ALIKE = 0.9
+NEAR, DISTANT = 1.5, 4.0  # times the distance of training images from held-out ones
 AGE_LIMIT = 89
 
 
@@ -86,93 +90,124 @@ def main_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """Which AUC is like for like: "" for the plain one, "_adjusted" where age differs between the labels."""
-    return "_adjusted" if any("differ in age" in notice for notice in metrics["notices"]) else ""
+    return "_adjusted" if metrics["real"].get("ages_differ") else ""
 
 
-def label_words(ratio: Figure, ceiling: Figure, label: str) -> Words:
-    """Do the images carry the label as real ones do?"""
-    value = ratio["value"]
+def label_words(ratio: Figure, ceiling: Figure, label: str, labels: Sequence[str] | None = None) -> Words:
+    """Do the images carry the label as real ones do? ``labels`` are the two that are told apart, reference first."""
     if ceiling["low"] is not None and ceiling["low"] <= 0.5:
         return f"Even real images do not show the {label} beyond chance here, so the ratio says little.", "warn"
-    if value is None:
-        return "Not determined.", "warn"
-    if value > FAITHFUL[1]:
-        return _unless_uncertain(ratio, f"Exaggerated: the {label} shows more clearly than in real images.")
-    if value < FAITHFUL[0]:
-        return _unless_uncertain(ratio, f"Too weak: the {label} shows less than in real images.")
-    return f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such).", "good"
+    if below_zero(ratio):
+        reference, other = labels or ("one label", "the other")
+        return f"Reversed: images asked for as {other} look like {reference}, and the other way round.", "bad"
+    sayings = Sayings(
+        f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such)",
+        f"the {label} showing as clearly as in real images",
+        f"Too weak: the {label} shows less than in real images",
+        f"Exaggerated: the {label} shows more clearly than in real images",
+        " by more than 20 %",
+    )
+    return said(standing(ratio, FAITHFUL), sayings)
 
 
 def agreement_words(ratio: Figure, ceiling: Figure, name: str) -> Words:
     """Do the images show the number as real ones do?"""
-    value = ratio["value"]
     if ceiling["low"] is not None and ceiling["low"] <= 0:
         return f"Even real images do not show the {name} beyond chance here, so the ratio says little.", "warn"
-    if value is None:
-        return "Not determined.", "warn"
-    if value < ALIKE:
-        return _unless_uncertain(ratio, f"Too weak: the {name} shows less than in real images.")
-    if value > 2 - ALIKE + 0.1:
-        return _unless_uncertain(ratio, f"Clearer than in real images: people of one {name} are too alike.")
-    return f"Faithful: the {name} shows as clearly as in real images ({ALIKE:g} or more counts as such).", "good"
+    if below_zero(ratio):
+        return f"Reversed: images asked for at a higher {name} show a lower one.", "bad"
+    sayings = Sayings(
+        f"Faithful: the {name} shows as clearly as in real images ({ALIKE:g} or more counts as such)",
+        f"the {name} showing as clearly as in real images",
+        f"Too weak: the {name} shows less than in real images",
+        f"Clearer than in real images: people of one {name} are too alike",
+    )
+    return said(standing(ratio, (ALIKE, FAITHFUL[1])), sayings)
 
 
 def slope_words(ratio: Figure) -> Words:
     """Does the number change the images by the right amount?"""
-    value = ratio["value"]
-    if value is None:
-        return "Not determined.", "warn"
-    if value > SLOPE[1]:
-        return _unless_uncertain(ratio, "Exaggerated: the change is larger than in real images by more than 20 %.")
-    if value < SLOPE[0]:
-        return _unless_uncertain(ratio, "Too small: the change is smaller than in real images by more than 20 %.")
-    return "Of the right size (within 20 % of real images).", "good"
+    if below_zero(ratio):
+        return "Reversed: the change is the opposite of that in real images.", "bad"
+    sayings = Sayings(
+        "Of the right size (within 20 % of real images)",
+        "a change of the right size",
+        "Too small: the change is smaller than in real images",
+        "Exaggerated: the change is larger than in real images",
+        " by more than 20 %",
+    )
+    return said(standing(ratio, SLOPE), sayings)
 
 
 def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's") -> Words:
     """Is the effect of the right size?"""
-    value = ratio["value"]
-    if value is None:
-        return "Not determined.", "warn"
+    if below_zero(ratio):
+        return f"Reversed: the effect is the opposite of {reference}.", "bad"
+    found = standing(ratio, SIZE)
     if effect["low"] is not None and effect["high"] is not None and effect["low"] <= 0 <= effect["high"]:
-        return "No effect can be told from none.", "bad"
-    if value > SIZE[1]:
-        return _unless_uncertain(ratio, f"Exaggerated: larger than {reference} by more than 35 %.")
-    if value < SIZE[0]:
-        return _unless_uncertain(ratio, f"Too small: smaller than {reference} by more than 35 %.")
-    return f"Of the right size (within 35 % of {reference}).", "good"
+        if found.place == "below" and found.certain:
+            return f"No effect can be told from none, and it is smaller than {reference}.", "bad"
+        return f"No effect can be told from none with so few: {MORE}.", "warn"
+    sayings = Sayings(
+        f"Of the right size (within 35 % of {reference})",
+        "an effect of the right size",
+        f"Too small: smaller than {reference}",
+        f"Exaggerated: larger than {reference}",
+        " by more than 35 %",
+    )
+    return said(found, sayings)
 
 
 def spread_words(ratio: Figure) -> Words:
     """Do people differ as much as they should?"""
-    value = ratio["value"]
-    if value is None:
-        return "Not determined.", "warn"
-    if value < SIZE[0]:
-        return "Too alike: generated people differ less than real ones.", "bad"
-    if value > SIZE[1]:
-        return "Too varied: generated people differ more than real ones.", "bad"
-    return "Generated people differ as much as those of the cohort (within 35 %).", "good"
+    sayings = Sayings(
+        "Generated people differ as much as those of the cohort (within 35 %)",
+        "people who differ as much as those of the cohort",
+        "Too alike: generated people differ less than real ones",
+        "Too varied: generated people differ more than real ones",
+        " by more than 35 %",
+    )
+    return said(standing(ratio, SIZE), sayings)
+
+
+def over_floor(likeness: Mapping[str, Any]) -> Figure:
+    """The distance of generated images to held-out ones, over that of training images, as a figure."""
+    found = likeness["frechet_over_floor"]
+    if isinstance(found, Mapping):
+        return found
+    return {"value": found, "low": None, "high": None}
+
+
+def times_floor(likeness: Mapping[str, Any]) -> str:
+    """That figure as it is shown, ``4.4 (2.1 to 9.0) ×``."""
+    found = over_floor(likeness)
+    return "—" if found["value"] is None else f"{with_interval(found, 1)} ×"
 
 
 def likeness_words(likeness: Mapping[str, Any]) -> Words:
-    """How far from real images, against the distance of real from real?"""
-    times, kernel, floor = likeness["frechet_over_floor"], likeness["kernel"], likeness["floor_kernel"]
+    """How far from held-out images, in the features of a network, against the distance of training images from them?"""
+    times, found = over_floor(likeness), likeness_standing(likeness)
+    if found.place == "unknown":
+        return "Not determined: how far training images lie from held-out ones cannot be told from 0 here.", "warn"
+    text = f"{number(times['value'], 1)} times as far from held-out ones as training images are, in these features"
+    sayings = Sayings(
+        "Not told apart from real images by this measure and sample size",
+        "images as near as training images are",
+        "",
+        f"Far from real images: {text}" if (times["low"] or 0) >= DISTANT else f"Farther than real images: {text}",
+    )
+    return said(found, sayings, "bad" if (times["value"] or 0) >= DISTANT else "warn")
+
+
+def likeness_standing(likeness: Mapping[str, Any]) -> Standing:
+    """Where the distance stands: up to 1.5 times that of training images is not told apart, from 4 on it is far.
+
+    The kernel distance, too, may tell the images apart for certain, where the ratio is uncertain or has no interval.
+    """
+    kernel, floor = likeness["kernel"], likeness["floor_kernel"]
+    found = standing(over_floor(likeness), (0.0, NEAR), reach=(-math.inf, DISTANT))
     clear = kernel["low"] is not None and floor["high"] is not None and kernel["low"] > floor["high"]
-    if times is None:
-        return "Not determined.", "warn"
-    if times < 1.5 and not clear:
-        return "Not told apart from real images by this measure and sample size.", "good"
-    text = f"{number(times, 1)} times the distance of real images from other real images"
-    return (f"Close: {text}.", "warn") if times < 4 else (f"Visibly different: {text}.", "bad")
-
-
-def _unless_uncertain(ratio: Figure, text: str) -> Words:
-    """A finding, tempered where the interval includes 1."""
-    low, high = ratio["low"], ratio["high"]
-    if low is not None and high is not None and low <= 1 <= high:
-        return f"{text} The interval includes 1, so this may be chance: hold out more subjects.", "warn"
-    return text, "bad"
+    return Standing("above", True, found.beyond, found.determined) if clear and found.place != "unknown" else found
 
 
 def recommended(metrics: Mapping[str, Any]) -> float | None:
