@@ -4,7 +4,7 @@ from medgen.metrics.agreement import agreement, band_starts, number_trend
 from medgen.metrics.aligned import shifted_correlation
 from medgen.metrics.aligned_neighbours import AlignedSearch
 from medgen.metrics.alterations import ALTERATIONS, altered
-from medgen.metrics.checks import IntensityRange, ScaleError, check_same_scale
+from medgen.metrics.checks import IntensityRange, OneColourError, ScaleError, check_same_scale
 from medgen.metrics.copies import NearnessScale, excess_of_near, lead, proportion
 from medgen.metrics.effects import AdjustedEffect, GroupModel, adjusted_effect
 from medgen.metrics.extractors import FeatureExtractor, distance_name, feature_extractor
@@ -49,6 +49,7 @@ __all__ = [
     "Neighbours",
     "Places",
     "SampleMSSSIMMetric",
+    "OneColourError",
     "ScaleError",
     "SubjectResampler",
     "adjusted_effect",

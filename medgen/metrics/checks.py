@@ -8,11 +8,42 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["IntensityRange", "ScaleError", "check_same_scale", "feature_pair", "finite_array", "group_indices"]
+__all__ = [
+    "IntensityRange",
+    "OneColourError",
+    "ScaleError",
+    "check_same_scale",
+    "feature_pair",
+    "finite_array",
+    "group_indices",
+]
+
+ONE_COLOUR = 1e-3  # extent of the pixels of images that show nothing
 
 
 class ScaleError(ValueError):
-    """Two sets of images are scaled by different conventions."""
+    """Two sets of images are scaled by different conventions.
+
+    Attributes:
+        fault: what is wrong, in a few words.
+        advice: what to do about it.
+    """
+
+    fault = "Wrong intensity range"
+    advice = (
+        "A distance between images that are scaled by different conventions measures the mistake, not the generator. "
+        "Mend the range in which images are generated or read, and evaluate again."
+    )
+
+
+class OneColourError(ScaleError):
+    """Nearly all pixels of a set of images are of one colour."""
+
+    fault = "Images of one colour"
+    advice = (
+        "Images that show nothing cannot be compared with any. Look at them: a generator may have collapsed in "
+        "training or diverged in sampling, or images may be read from empty files."
+    )
 
 
 class IntensityRange(NamedTuple):
@@ -55,12 +86,16 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
         Notices in words, empty when the ranges agree.
 
     Raises:
+        OneColourError: when nearly all pixels of a side are of one colour; a ``ScaleError``.
         ScaleError: when the sides are scaled differently; a ``ValueError``.
         ValueError: when a pixel is not finite.
     """
     ranges = [IntensityRange.of(finite_array(images, name)) for images, name in zip((a, b), names, strict=True)]
     first, second = ranges
     extents = [max(r.high - r.low, 1e-12) for r in ranges]
+    for name, found, extent in zip(names, ranges, extents, strict=True):
+        if extent < ONE_COLOUR:
+            raise OneColourError(f"{name}: nearly all pixels are of one colour, {found.low:.3g}; expected pictures")
     described = f"{names[0]} lies in {first}, {names[1]} in {second} (1st to 99th percentile)"
     one_sided = min(first.negative, second.negative) < 0.005 and max(first.negative, second.negative) > 0.05
     if one_sided or not 0.25 <= extents[0] / extents[1] <= 4:

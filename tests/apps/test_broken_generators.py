@@ -12,7 +12,7 @@ from medgen.metrics import FeatureClassifier, ScaleError, frechet_distance
 
 
 class BrokenSampler(PlantedSampler):
-    """ "noise"; "one class" only; "swapped" classes; the "mean brain" of each class; "half range"; "guidance 6"."""
+    """ "noise"; "one class" only; "swapped" classes; each class's "mean brain"; "black"; "half range"; "guidance 6"."""
 
     def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
         images = []
@@ -21,6 +21,9 @@ class BrokenSampler(PlantedSampler):
             diagnosis, age, sex, place = row
             if self.kind == "noise":
                 images.append(np.tanh(random.standard_normal(tuple(shape))))
+                continue
+            if self.kind == "black":
+                images.append(np.full(tuple(shape), -1.0))
                 continue
             if self.kind == "mean brain":
                 images.append(self.means()[int(diagnosis)])
@@ -134,6 +137,14 @@ def test_another_convention_of_intensities_is_refused_and_the_report_says_so(wor
     assert "Wrong intensity range. No figure was computed: the two sides are scaled differently" in text
     assert not (folder / "metrics.json").exists()
     assert not (folder / "report_private.html").exists()
+
+
+def test_images_of_one_colour_are_refused_as_what_they_are(world, folder):
+    with pytest.raises(ScaleError, match="nearly all pixels are of one colour, -1"):
+        _evaluation(world, folder, "black").run()
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Images of one colour. No figure was computed: generated at guidance 1: nearly all pixels" in text
+    assert "scaled" not in text
 
 
 def test_guidance_that_exaggerates(world, folder):

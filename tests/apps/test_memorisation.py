@@ -180,6 +180,14 @@ def test_words_say_no_more_than_the_recall_allows():
 
 def test_words_of_membership():
     assert originality.membership_words({"auc_subject": _figure(0.53, 0.45, 0.61)})[1] == "good"
+    said, mark = originality.membership_words({"auc_subject": _figure(0.68, 0.49, 0.85)})
+    assert said.startswith("This test does not show that the model knows its training people")
+    assert "up to 0.85 is not excluded: hold out more subjects" in said
+    assert mark == "warn"
+    assert originality.membership_words({"auc_subject": _figure(None)})[1] == "warn"
+    said, mark = originality.membership_words({"same_sites": False, "auc_subject": _figure(0.74, 0.68, 0.8)})
+    assert said.startswith("Not judged: held-out people were scanned at other sites")
+    assert mark == "warn"
     assert originality.membership_words({"auc_subject": _figure(0.6, 0.55, 0.65)})[1] == "warn"
     said, mark = originality.membership_words({"auc_subject": _figure(0.9, 0.8, 0.95)})
     assert said.endswith("can be guessed.")

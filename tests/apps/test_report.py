@@ -60,10 +60,11 @@ def test_what_is_published_names_nobody_and_no_age_above_89(reports):
         assert "secret-" not in text
         assert "93.5" not in text
         assert str(folder) not in text
-    titles = pictures.profile_titles(
-        COVARIATES, torch.tensor([[0, 93.5, 1, 0.5], [1, 89.0, float("nan"), 0.5]]), "diagnosis"
-    )
-    assert titles == ["90+ y, M", "89 y"]
+    profiles = torch.tensor([[0, 93.5, 1, 0.5], [1, 89.0, float("nan"), 0.5], [0, 72.9, 0, 0.5]])
+    assert pictures.profile_titles(COVARIATES, profiles, "diagnosis", True) == ["90+ y, M", "89 y", "72 y, F"]
+    assert pictures.profile_titles(COVARIATES, profiles, "diagnosis", False) == [
+        "90+ y, M", "85 to 89 y", "70 to 74 y, F",
+    ]  # fmt: skip
     assert [words.shown_age(age) for age in (89.0, 89.1, 95.0, 72.9)] == ["89", "90+", "90+", "72"]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medgen.metrics import check_same_scale, nearest_neighbours
+from medgen.metrics import OneColourError, check_same_scale, nearest_neighbours
 
 
 def _brains(random, count=20):
@@ -23,6 +23,14 @@ def test_refuses_sides_scaled_differently():
         check_same_scale(real, (generated + 1) * 127.5)
     with pytest.raises(ValueError, match="1 of 5120 values"):
         check_same_scale(real, np.where(np.arange(5120).reshape(20, 1, 16, 16) == 7, np.nan, generated))
+
+
+@pytest.mark.parametrize("colour", [-1.0, 0.0, 0.3])
+def test_images_of_one_colour_are_refused_as_what_they_are(colour):
+    flat, real = np.full((20, 1, 16, 16), colour), _brains(np.random.default_rng(0))
+    flat[0, 0, 0, 0] = 1  # one pixel of 5,120 is no picture
+    with pytest.raises(OneColourError, match=f"generated: nearly all pixels are of one colour, {colour:.3g}"):
+        check_same_scale(flat, real, ("generated", "real"))
 
 
 def test_a_poor_generator_on_the_right_scale_is_noticed_not_refused():

@@ -13,7 +13,7 @@ from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import chosen, plane_rows
 from medgen.apps.evaluation.question import Anatomy, Question, Reference
 from medgen.apps.evaluation.real import RealImages
-from medgen.apps.evaluation.trend import BAND, populated_bands, trend
+from medgen.apps.evaluation.trend import BAND, band_ends, populated_bands, trend
 from medgen.covariates import Covariates, Range
 from medgen.metrics import FeatureRegressor, SubjectResampler, agreement
 from medgen.metrics.feature_model import FeatureModel
@@ -128,7 +128,8 @@ class NumberReference(Reference):
 
     def _bands(self, values: dict[str, Array]) -> list[dict[str, Any]]:
         return [
-            {"low": start, "high": start + BAND, "bias": figure_of(values[f"bias:{start:g}"])} for start in self.bands
+            band_ends(start, self.question.name) | {"bias": figure_of(values[f"bias:{start:g}"])}
+            for start in self.bands
         ]
 
     def compare(self, scores: Array, generated: Any) -> dict[str, Any]:
@@ -171,9 +172,8 @@ class NumberAnatomy(Anatomy):
 
     def _figures(self, values: dict[str, Array]) -> dict[str, Any]:
         bands = [
-            {
-                "low": start,
-                "high": start + BAND,
+            band_ends(start, self.question.name)
+            | {
                 "mean": figure_of(values[f"mean:{start:g}"]),
                 "spread": figure_of(values[f"spread:{start:g}"]),
             }

@@ -70,7 +70,8 @@ def _membership(e: Evaluation, memory: Memorisation, resampler: SubjectResampler
     train, test = e.real["train"], e.real["test"]
     planes = [memory.plane_codes(real.covariates) for real in (train, test)]
     amp = getattr(e.sampler, "amp", False)
-    return membership(
+    found = membership(
         e.network, e.process, train, test, planes, resampler, e.cache, e.model["sha256"], e.n_membership, e.codec,
         e.seed, amp,
     )  # fmt: skip
+    return found | {"same_sites": not e.other_sites}

@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgen.files import file_sha256, key_of
+from medgen.apps.evaluation.split_hash import split_hash
+from medgen.files import file_sha256
 from medgen.handlers.manifest import manifest_path, read_manifest
 from medgen.machine import software
 
 if TYPE_CHECKING:
     from medgen.apps.evaluation.run import Evaluation
 
-__all__ = ["SCHEMA", "SIMULATED_NOTICE", "cohort_notices", "model_facts", "provenance"]
+__all__ = ["OTHER_SITES", "SCHEMA", "SIMULATED_NOTICE", "at_other_sites", "cohort_notices", "model_facts", "provenance"]
 
 SCHEMA = "medgen.evaluation/1"
 _OF_MODEL = ("iteration", "config", "training", "software")  # of its manifest
@@ -24,6 +25,12 @@ _OF_SPLITS = ("seed", "split_fractions", "leave_site_out")
 SIMULATED_NOTICE = (
     "SIMULATED DATA. The people of this cohort do not exist; nothing here says anything about patients. "
     "What can be judged is whether the generator learned what was put into the data."
+)
+
+OTHER_SITES = (
+    "Held-out people were scanned at other sites than training people. Distances, their floor and the threshold of "
+    "copies then tell scanners apart too, not only people; and that the model denoises its training images better says "
+    "nothing of membership, which is not judged."
 )
 
 
@@ -52,25 +59,50 @@ def model_facts(network: Any, weights: str | os.PathLike[str] | None, cohort: An
         "sha256": file_sha256(Path(weights)),
         "parameters": parameters,
         **{name: manifest.get(name) for name in _OF_MODEL},
+        "config": _without_great_ages(manifest.get("config")),
     }
+
+
+def _without_great_ages(config: Any) -> Any:
+    """Settings of training, whose observed range of ages ends at 90 for whoever is older."""
+    observed = config.get("observed") if isinstance(config, Mapping) else None
+    if not isinstance(observed, Mapping) or "age" not in observed:
+        return config
+    ages = [min(age, 90.0) if isinstance(age, (int, float)) else age for age in observed["age"]]
+    return {**config, "observed": {**observed, "age": ages}}
+
+
+def at_other_sites(trained: Any, train: Any, test: Any) -> bool:
+    """Whether held-out people were scanned at other sites than training people: by the settings of training, or sites.
+
+    Args:
+        trained: settings of training, from the manifest of the weights; None where they are not known.
+        train: data set of training, with its "records".
+        test: held-out data set.
+    """
+    if isinstance(trained, Mapping) and trained.get("leave_site_out"):
+        return True
+    own, others = ({r.get("site") for r in getattr(data, "records", ())} - {None, ""} for data in (train, test))
+    return bool(own and others and not own & others)
 
 
 def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]:
     """The head of ``metrics.json``: schema, notices, model, data, settings, software. No path, name or identifier."""
     e = evaluation
+    simulated = bool(getattr(e.cohort, "simulated", False))
     describe = [c.to_dict() if hasattr(c, "to_dict") else repr(c) for c in (e.process, e.sampler)]
     return {
         "schema": SCHEMA,
         "name": e.name,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "simulated": bool(getattr(e.cohort, "simulated", False)),
+        "simulated": simulated,
         "notices": list(dict.fromkeys(notices)),
         "model": e.model,
         "data": {
             "fingerprint": e.cohort.fingerprint(),
             "terms": getattr(e.cohort, "data_terms", "not stated"),
             "split_unit": getattr(e.cohort, "split_unit", "subject"),
-            "split": key_of({split: sorted(set(real.subjects)) for split, real in e.real.items()}),
+            "split": split_hash({split: real.subjects for split, real in e.real.items()}, simulated),
             "splits": {split: real.counts() for split, real in e.real.items()},
             "image_size": list(e.real["test"].images.shape[2:]),
             "pixel_mm": e.pixel_mm,
@@ -91,18 +123,23 @@ def provenance(evaluation: Evaluation, notices: Sequence[str]) -> dict[str, Any]
     }
 
 
-def cohort_notices(cohort: Any, codec: Any = None, trained: Mapping[str, Any] | None = None) -> list[str]:
+def cohort_notices(
+    cohort: Any, codec: Any = None, trained: Mapping[str, Any] | None = None, other_sites: bool = False
+) -> list[str]:
     """What a reader must be told about cohort and splits.
 
     Args:
         cohort: a :class:`medgen.data.Cohort`.
         codec: of the model; it was trained before it, maybe on other people.
         trained: settings of the model's training, from its manifest.
+        other_sites: whether held-out people were scanned at other sites than training people.
     """
     notices = [SIMULATED_NOTICE] if getattr(cohort, "simulated", False) else []
     notices += [str(notice) for notice in getattr(cohort, "notices", ())]
     if getattr(cohort, "split_unit", "subject") == "scan" and not any("split by scan" in n for n in notices):
         notices.append("Split by scan, not by subject: scans of one person may be on both sides.")
+    if other_sites:
+        notices.append(OTHER_SITES)
     source = getattr(codec, "source", None)
     if source is not None and manifest_path(source).is_file():
         manifest, here = read_manifest(source, check=False), cohort.fingerprint()

@@ -22,7 +22,7 @@ from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
 from medgen.apps.evaluation.number import NumberAgreement
 from medgen.apps.evaluation.originality import originality
-from medgen.apps.evaluation.provenance import cohort_notices, model_facts, provenance
+from medgen.apps.evaluation.provenance import at_other_sites, cohort_notices, model_facts, provenance
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import check_splits, draw_profiles
 from medgen.apps.evaluation.traits import Trait, find_traits, trait_figures
@@ -149,6 +149,7 @@ class Evaluation:
         self.model = model_facts(network, weights, cohort)
         datasets = {"train": train, "validation": validation, "test": test}
         self.real = {split: self.question.take(dataset, split) for split, dataset in datasets.items()}
+        self.other_sites = at_other_sites(self.model["config"], train, test)
         self.pixel_mm = check_splits(self.real, datasets, network)
         self.ventricles = ventricles
         self.extractor = feature_extractor(extractor, extractor_weights, device)
@@ -164,14 +165,15 @@ class Evaluation:
             The content of ``metrics.json``.
 
         Raises:
-            ScaleError: when generated images are scaled differently from real ones; ``report.html`` then says so alone.
+            ScaleError: when generated images are scaled differently from real ones, or are all of one colour;
+                ``report.html`` then says so alone.
         """
         from medgen.apps.report import write_refusal, write_reports
 
         try:
             evidence = self.evidence()
         except ScaleError as error:
-            write_refusal(self.name, str(error), self.output_dir)
+            write_refusal(self.name, error, self.output_dir)
             raise
         paths = write_reports(evidence, self.output_dir)
         logger.info("report: %s", paths["report"])
@@ -182,8 +184,8 @@ class Evaluation:
         train, test, question = self.real["train"], self.real["test"], self.question
         judge = self._trained_judge()
         generated = self._generated()
-        notices = cohort_notices(self.cohort, self.codec, self.model["config"]) + question.notices(self.real)
-        notices += checked_scale(generated, test)
+        notices = cohort_notices(self.cohort, self.codec, self.model["config"], self.other_sites)
+        notices += question.notices(self.real) + checked_scale(generated, test)
         generated = clamped(generated)
 
         resampler = self._resampler()

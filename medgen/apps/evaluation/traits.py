@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
-from medgen.apps.evaluation.trend import BAND, populated_bands, trend
+from medgen.apps.evaluation.trend import BAND, band_ends, populated_bands, trend
 from medgen.data.records import record_paths
 from medgen.data.tables import normal_name
 from medgen.metrics import SubjectResampler, agreement
@@ -163,7 +163,8 @@ class TraitTrend:
 
     def _figures(self, values: dict[str, Array]) -> dict[str, Any]:
         bands = [
-            {"low": start, "high": start + BAND, "mean": figure_of(values[f"mean:{start:g}"])} for start in self.bands
+            band_ends(start, self.question.name) | {"mean": figure_of(values[f"mean:{start:g}"])}
+            for start in self.bands
         ]
         return {"slope": figure_of(BAND * values["slope"]), "spread": figure_of(values["spread"]), "bands": bands}
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from medgen.apps.evaluation.question import Question
 from medgen.metrics import SubjectResampler, band_starts, number_trend
 
-__all__ = ["BAND", "populated_bands", "trend"]
+__all__ = ["BAND", "band_ends", "populated_bands", "trend"]
 
 Array = NDArray[np.float64]
 BAND = 10.0  # width of the bands that figures are given by, in the number's unit
+OLDEST = 90.0  # ages above 89 are not told apart
 SMALLEST_BAND = 5  # subjects: figures of a band of fewer would be those of single people
 
 
@@ -23,6 +24,11 @@ def populated_bands(numbers: Array, subjects: list[str]) -> list[float]:
     people = {band: {s for s, start in zip(subjects, starts, strict=True) if start == band}
               for band in band_starts(numbers, BAND)}  # fmt: skip
     return [band for band, inside in people.items() if len(inside) >= SMALLEST_BAND]
+
+
+def band_ends(start: float, name: str) -> dict[str, float | None]:
+    """Both ends of a band as they may be published: ages from 90 on are one band without an upper end."""
+    return {"low": start, "high": None if name == "age" and start >= OLDEST else start + BAND}
 
 
 def trend(

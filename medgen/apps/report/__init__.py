@@ -11,6 +11,7 @@ from medgen.files import atomic_write, write_json, write_text
 
 if TYPE_CHECKING:
     from medgen.apps.evaluation.run import Evidence
+    from medgen.metrics import ScaleError
 
 __all__ = ["write_refusal", "write_reports"]
 
@@ -43,12 +44,12 @@ def write_reports(evidence: Evidence, output_dir: str | os.PathLike[str]) -> dic
     return paths
 
 
-def write_refusal(name: str, message: str, output_dir: str | os.PathLike[str]) -> Path:
+def write_refusal(name: str, error: ScaleError, output_dir: str | os.PathLike[str]) -> Path:
     """Write a ``report.html`` that says why there are no figures, and remove those of an earlier evaluation.
 
     Args:
         name: of the model.
-        message: what is wrong, in words.
+        error: what is wrong.
         output_dir: folder to write to.
 
     Returns:
@@ -59,5 +60,5 @@ def write_refusal(name: str, message: str, output_dir: str | os.PathLike[str]) -
     folder = Path(output_dir)
     for stale in ("metrics.json", "report_private.html"):
         (folder / stale).unlink(missing_ok=True)
-    write_text(folder / "report.html", refusal(name, message))
+    write_text(folder / "report.html", refusal(name, error))
     return folder / "report.html"

@@ -29,7 +29,7 @@ def reading(items: Sequence[str]) -> str:
 def limits(metrics: Mapping[str, Any]) -> str:
     """What the figures do not show."""
     items = [
-        "For research on synthetic data. No image here is of a person, and none is for diagnosis.",
+        f"For research on synthetic data; no image is for diagnosis. {_of_images(metrics)}",
         "One training run, one seed. Training again may give other figures.",
         _of_copies(metrics["memorisation"]),
         "The judge and the measure of the ventricles see what they were made to see. Faults of another kind go "
@@ -40,6 +40,14 @@ def limits(metrics: Mapping[str, Any]) -> str:
             "Split by scan, not by subject: the same person may be on both sides, which flatters every figure."
         )
     return page.section("Limits", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
+
+
+def _of_images(metrics: Mapping[str, Any]) -> str:
+    if metrics["simulated"]:
+        return "The people of the cohort do not exist, so no image here is of a person."
+    if metrics["memorisation"] is None:
+        return "No image is shown here, since nobody looked for copies."
+    return "No image here was found to be a copy of a person's; a copy that the search misses could be shown."
 
 
 def _of_copies(memory: Mapping[str, Any] | None) -> str:
@@ -60,15 +68,17 @@ def provenance(metrics: Mapping[str, Any]) -> str:
     )
     pixel = f", {number(data['pixel_mm'])} mm pixels" if data["pixel_mm"] else ""
     config = model["config"] or {}
+    keyed = "" if metrics["simulated"] else ", keyed by a secret of the computer that evaluated"
     rows = [
         ["Model", f"SHA-256 {model['sha256']}, iteration {model['iteration'] or '—'}"],
         ["Trained", f"seed {config.get('seed', 'not recorded')}; with {_versions(model.get('software'))}"],
         ["Data", f"fingerprint {data['fingerprint']}; terms: {data['terms']}"],
-        ["Splits", f"{splits}; hash of who is in which {data.get('split', 'not recorded')}"],
+        ["Splits", f"{splits}; hash of who is in which {data.get('split', 'not recorded')}{keyed}"],
         ["Images", f"{' × '.join(map(str, data['image_size']))} pixels{pixel}"],
         [
             "Profiles",
-            f"{settings['n_per_class']} a class at guidance {settings['guidance']:g}, {settings['n_sweep']} at others",
+            f"{settings['n_per_class']}{' a class' if settings['labels'] else ''} at guidance "
+            f"{settings['guidance']:g}, {settings['n_sweep']} at others",
         ],
         ["Features", _features(metrics["extractor"])],
         ["Seed", f"{settings['seed']}; {settings['replicates']} bootstrap replicates"],

@@ -68,7 +68,9 @@ def shown(evidence: Evidence) -> list[str]:
         caption = (
             f"SYNTHETIC. Guidance {settings['guidance']:g}{f', {plane}' if plane else ''}. By {settings['label']}."
         )
-        titles = pictures.profile_titles(evidence.covariates, images.covariates[kept], settings["label"])
+        titles = pictures.profile_titles(
+            evidence.covariates, images.covariates[kept], settings["label"], evidence.metrics["simulated"]
+        )
         parts.append(page.figure(pictures.grid(images.images[kept], len(kept), None, titles), caption))
     if parts and evidence.metrics["simulated"]:
         real, tiles = evidence.test, []

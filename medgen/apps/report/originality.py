@@ -8,6 +8,7 @@ from typing import Any
 from medgen.apps.evaluation.evidence import Evidence
 from medgen.apps.report import page
 from medgen.apps.report.nearness_plot import nearness_plot
+from medgen.apps.report.standing import MORE
 from medgen.apps.report.words import main_row, number, with_interval
 
 __all__ = ["membership_words", "originality_card", "originality_row", "originality_section", "originality_words"]
@@ -15,6 +16,7 @@ __all__ = ["membership_words", "originality_card", "originality_row", "originali
 Metrics = Mapping[str, Any]
 Words = tuple[str, str]
 MUCH = 0.7  # AUC of membership
+LITTLE = 0.65  # what must be excluded to say that a model does not know its own
 ENOUGH = 0.8  # mean recall of planted copies from which a search that found none says much
 HALF = 0.5  # recall of copies in the generator's own hand
 KINDS = {
@@ -69,8 +71,15 @@ def originality_words(found: Metrics | None, memory: Metrics | None) -> Words:
 def membership_words(tested: Metrics) -> Words:
     """Does the model's loss tell whom it was trained on?"""
     auc = tested["auc_subject"]
-    if auc["low"] is None or auc["low"] <= 0.5:
-        return "By its loss the model cannot be told to know its training people from others; 0.5 is chance.", "good"
+    if not tested.get("same_sites", True):
+        return "Not judged: held-out people were scanned at other sites, which by itself changes the loss.", "warn"
+    if auc["low"] is None:
+        return "Not determined.", "warn"
+    if auc["low"] <= 0.5:
+        shown = "This test does not show that the model knows its training people; 0.5 is chance"
+        if auc["high"] < LITTLE:
+            return f"{shown}, and more than {number(auc['high'])} is excluded.", "good"
+        return f"{shown}, but up to {number(auc['high'])} is not excluded: {MORE}.", "warn"
     known = "The model denoises people it was trained on better than others: who took part can be guessed"
     if auc["value"] < MUCH:
         return f"{known} a little better than by chance.", "warn"

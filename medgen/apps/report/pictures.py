@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from medgen.apps.evaluation.planes import plane_rows
 from medgen.apps.evaluation.run import Evidence
-from medgen.apps.report.words import shown_age
+from medgen.apps.report.words import shown_age, shown_age_band
 from medgen.covariates import Covariates
 from medgen.data.images import middle_planes
 from medgen.io import image_grid, markings
@@ -45,14 +45,17 @@ def publishable(evidence: Evidence, guidances: Sequence[float], count: int) -> l
     return kept[:count]
 
 
-def profile_titles(covariates: Covariates, values: Tensor, label: str) -> list[str]:
-    """Short titles of profiles without their label and plane: "74 y, F"; ages above 89 as "90+"."""
+def profile_titles(covariates: Covariates, values: Tensor, label: str, exact: bool) -> list[str]:
+    """Short titles of profiles without their label and plane: "74 y, F"; ages above 89 as "90+".
+
+    A profile is that of a held-out person. Where that person exists, ``exact`` is false: "70 to 74 y, F".
+    """
     titles = []
     for row in values:
         known = covariates.decode(row)
         parts = []
         if isinstance(age := known.get("age"), float):
-            parts.append(f"{shown_age(age)} y")
+            parts.append(f"{shown_age(age) if exact else shown_age_band(age)} y")
         parts += [str(known[n]) for n in covariates.categorical if n not in (label, "plane") and known[n] is not None]
         titles.append(", ".join(parts) or " ")
     return titles
@@ -64,7 +67,9 @@ def class_grids(evidence: Evidence, covariates: Covariates, scale: float, chosen
         return None
     settings, images = evidence.metrics["settings"], evidence.generated[scale]
     rows = [p + half * images.profiles for half in (0, 1) for p in chosen]
-    titles = profile_titles(covariates, images.covariates[list(chosen)], settings["label"])
+    titles = profile_titles(
+        covariates, images.covariates[list(chosen)], settings["label"], evidence.metrics["simulated"]
+    )
     return grid(images.images[rows], len(chosen), settings["labels"], titles)
 
 
@@ -80,8 +85,11 @@ def guidance_strip(evidence: Evidence, scales: Sequence[float], chosen: Sequence
     names = (
         list(labels) * len(chosen)
         if labels
-        else profile_titles(evidence.covariates, evidence.generated[scales[0]].covariates[list(chosen)], "")
-    )
+        else profile_titles(
+            evidence.covariates, evidence.generated[scales[0]].covariates[list(chosen)], "",
+            evidence.metrics["simulated"],
+        )
+    )  # fmt: skip
     return grid(torch.stack(tiles), len(names), [f"guidance {scale:g}" for scale in scales], names)
 
 

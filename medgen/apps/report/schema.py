@@ -46,7 +46,7 @@ _GENERATED_VENTRICLES = _object({**_EFFECT, "effect_ratio": _FIGURE, "spread_rat
 # of a number, such as age, in place of a label: agreement of what a model predicts with what was asked or is true
 _AGREEMENT = dict.fromkeys(("correlation", "slope", "bias", "error"), _FIGURE)
 _RATIOS = dict.fromkeys(("correlation_ratio", "slope_ratio"), _FIGURE)
-_BAND = {"low": {"type": "number"}, "high": {"type": "number"}}
+_BAND = {"low": {"type": "number"}, "high": _NUMBER | {"description": "null for ages from 90 on"}}
 _BIAS_BY_BAND = {"type": "array", "items": _object({**_BAND, "bias": _FIGURE})}
 _TREND = {
     "slope": _FIGURE,
@@ -164,7 +164,17 @@ _PLANTED = _object(
 )
 _SIDES = _object({"train": _COUNT, "held_out": _COUNT})
 _MEMBERSHIP = _object(
-    {"images": _SIDES, "subjects": _SIDES, "auc": _FIGURE, "auc_subject": _FIGURE, "loss_ratio": _FIGURE}
+    {
+        "images": _SIDES,
+        "subjects": _SIDES,
+        "same_sites": {
+            "type": "boolean",
+            "description": "else held-out people's scanners are others, and it is no test",
+        },
+        "auc": _FIGURE,
+        "auc_subject": _FIGURE,
+        "loss_ratio": _FIGURE,
+    }
 )
 _NUMBERS = {"type": "array", "items": _NUMBER}
 _REDRAWN = _object({"recall": _FIGURE, "noise": _NUMBERS, "times": _NUMBERS})
@@ -260,7 +270,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
             {
                 "fingerprint": _TEXT,
                 "terms": _TEXT,
-                "split": _TEXT | {"description": "hash of who is in which split"},
+                "split": _TEXT | {"description": "hash of who is in which split; of real people keyed by a secret"},
                 "split_unit": {"enum": ["subject", "scan"]},
                 "splits": _object(dict.fromkeys(("train", "validation", "test"), _COUNTS)),
                 "image_size": {"type": "array", "items": _COUNT},

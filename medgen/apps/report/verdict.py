@@ -29,6 +29,7 @@ from medgen.apps.report.words import (
     times_floor,
     with_interval,
 )
+from medgen.metrics import ScaleError
 
 __all__ = ["RULES", "box", "refusal", "warnings"]
 
@@ -50,15 +51,12 @@ def box(metrics: Metrics) -> list[str]:
     return [page.warning_box("Warnings", found)] if found else []
 
 
-def refusal(name: str, message: str) -> str:
+def refusal(name: str, error: ScaleError) -> str:
     """The page that stands in place of a report when images cannot be compared."""
     parts = [
         f"<header><h1>{page.text(name or 'Generator')}</h1></header>",
-        page.warning_box("Warnings", [f"Wrong intensity range. No figure was computed: {message}."]),
-        page.paragraph(
-            "A distance between images that are scaled by different conventions measures the mistake, not the "
-            "generator. Mend the range in which images are generated or read, and evaluate again."
-        ),
+        page.warning_box("Warnings", [f"{error.fault}. No figure was computed: {error}."]),
+        page.paragraph(error.advice),
     ]
     return page.document(f"{name or 'Generator'}: evaluation refused", parts)
 

@@ -21,6 +21,7 @@ __all__ = [
     "ratio_interval",
     "recommended",
     "shown_age",
+    "shown_age_band",
     "shown_band",
     "size_words",
     "sized",
@@ -73,9 +74,15 @@ def shown_age(age: float) -> str:
     return "90+" if age > AGE_LIMIT else f"{math.floor(age)}"
 
 
-def shown_band(low: float, high: float, name: str) -> str:
+def shown_age_band(age: float) -> str:
+    """An age of a real person as it may stand below a picture: five years, and "90+" above 89."""
+    start = 5 * math.floor(age / 5)
+    return "90+" if age > AGE_LIMIT else f"{start} to {min(start + 4, AGE_LIMIT)}"
+
+
+def shown_band(low: float, high: float | None, name: str) -> str:
     """A band as it may be published: ages above 89 are one band."""
-    return "90+" if name == "age" and low >= AGE_LIMIT else f"{low:g} to {high:g}"
+    return "90+" if (name == "age" and low >= AGE_LIMIT) or high is None else f"{low:g} to {high:g}"
 
 
 def sized(unit: str) -> str:

@@ -105,7 +105,7 @@ FACTS: dict[str, Fact] = {
         lambda run: run.metrics["data"]["fingerprint"],
         lambda run: run.metrics["data"]["fingerprint"] + (", simulated" if run.metrics["simulated"] else ""),
     ),
-    "split": Fact("another split", _split, _shown_split),
+    "split": Fact("another split, or a hash of it by another computer", _split, _shown_split),
     "images": Fact("other image size, pixels or slices", _images, _shown_images),
     "label": Fact("another label", _label, _shown_label),
     "judge": Fact("another judge", _judge, _shown_judge),

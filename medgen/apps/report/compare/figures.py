@@ -136,7 +136,7 @@ def _copies(run: Run) -> Reading | None:
 
 def _membership(run: Run) -> Reading | None:
     found = (run.metrics["memorisation"] or {}).get("membership")
-    return Reading(found["auc_subject"], None, 0.5) if found else None
+    return Reading(found["auc_subject"], None, 0.5) if found and found.get("same_sites", True) else None
 
 
 FIGURES: tuple[Compared, ...] = (
