@@ -1,7 +1,8 @@
 """Find, check, inspect and load MONAI bundles.
 
 A bundle's expressions call these helpers as ``$medgen.bundles.bundle_root()`` after ``"imports": ["$import medgen"]``.
-On the command line, ``python -m medgen.bundles check|info PATH`` says whether a bundle is whole, and what it is.
+On the command line, ``python -m medgen.bundles check|info|card PATH`` says whether a bundle is whole, what it is, and
+writes its model card.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgen.bundles.card import write_card
 from medgen.bundles.check import closure, config_problems, runnable_parts, sibling_keys, targets
 from medgen.bundles.geometry import image_shape
 from medgen.bundles.weights import check_codec_people, load_codec, load_trained, publish_codec
@@ -45,6 +47,7 @@ __all__ = [
     "settings_of",
     "training_settings",
     "use_trained",
+    "write_card",
 ]
 
 logger = logging.getLogger("medgen.bundles")

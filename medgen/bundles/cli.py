@@ -1,13 +1,15 @@
-"""``python -m medgen.bundles check|info PATH``: is a bundle whole, and what is it."""
+"""``python -m medgen.bundles check|info|card PATH``: is a bundle whole, what is it, and its model card."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medgen.bundles import find_bundle, manifest_of
+from medgen.bundles.card import card_notes, card_problems, fill_metadata, write_bundle_card
 from medgen.bundles.check import config_problems, sibling_keys
 from medgen.handlers.manifest import manifest_path, read_manifest
 
@@ -36,13 +38,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("overlays", nargs="*", help="configuration files to lay over its own")
     info = commands.add_parser("info", help="print what the bundle is and what it was trained on")
     info.add_argument("path", help="the bundle's folder")
+    card = commands.add_parser("card", help="write models/MODEL_CARD.md from the figures of the evaluation")
+    card.add_argument("path", help="the bundle's folder")
+    card.add_argument("--metrics", help="the figures, by default eval/metrics.json of the bundle")
+    card.add_argument("--metadata", action="store_true", help="fill eval_metrics of configs/metadata.json instead")
     options = parser.parse_args(arguments)
+    if options.command == "card":
+        return _card(options)
     if options.command == "info":
         print(_description(find_bundle(options.path)))
         return 0
     problems = bundle_problems(options.path, options.overlays)
     print("\n".join(problems) or f"{options.path}: nothing to complain about")
+    for note in card_notes(find_bundle(options.path)):
+        print(f"note: {note}")
     return 1 if problems else 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    root = find_bundle(options.path)
+    try:
+        print((fill_metadata if options.metadata else write_bundle_card)(root, options.metrics))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> list[str]:
@@ -86,7 +106,7 @@ def bundle_problems(path: str | Path, overlays: Sequence[str | Path] = ()) -> li
                 read_manifest(weights)
             except ValueError as error:
                 problems.append(str(error))
-    return problems
+    return problems + card_problems(root)
 
 
 def _description(root: Path) -> str:

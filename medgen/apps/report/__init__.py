@@ -58,7 +58,7 @@ def write_refusal(name: str, error: ScaleError, output_dir: str | os.PathLike[st
     from medgen.apps.report.verdict import refusal
 
     folder = Path(output_dir)
-    for stale in ("metrics.json", "report_private.html"):
+    for stale in ("metrics.json", "report_private.html", "MODEL_CARD.md"):
         (folder / stale).unlink(missing_ok=True)
     write_text(folder / "report.html", refusal(name, error))
     return folder / "report.html"

@@ -10,7 +10,7 @@ from typing import Any
 from medgen.apps.report import page
 from medgen.apps.report.words import number
 
-__all__ = ["limits", "provenance", "reading"]
+__all__ = ["limit_items", "limits", "provenance", "reading"]
 
 
 def reading(items: Sequence[str]) -> str:
@@ -28,6 +28,11 @@ def reading(items: Sequence[str]) -> str:
 
 def limits(metrics: Mapping[str, Any]) -> str:
     """What the figures do not show."""
+    return page.section("Limits", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in limit_items(metrics)) + "</ul>")
+
+
+def limit_items(metrics: Mapping[str, Any]) -> list[str]:
+    """The same, an item each, for a page or a model card."""
     items = [
         f"For research on synthetic data; no image is for diagnosis. {_of_images(metrics)}",
         "One training run, one seed. Training again may give other figures.",
@@ -39,7 +44,7 @@ def limits(metrics: Mapping[str, Any]) -> str:
         items.append(
             "Split by scan, not by subject: the same person may be on both sides, which flatters every figure."
         )
-    return page.section("Limits", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
+    return items
 
 
 def _of_images(metrics: Mapping[str, Any]) -> str:
