@@ -29,7 +29,7 @@ def write_card(weights: str | Path, eval_dir: str | Path, metadata: Mapping[str,
     """
     if metadata is None:
         workflow = calling_workflow()
-        metadata = {} if workflow is None else dict(workflow.parser.meta or {})
+        metadata = {} if workflow is None else dict(workflow.parser.get("_meta_") or {})
     return _write(Path(eval_dir) / "metrics.json", Path(weights), metadata, Path(eval_dir) / CARD)
 
 
