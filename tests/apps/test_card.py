@@ -72,6 +72,14 @@ def test_the_card_says_what_it_must(of_label, simulated):
     assert "safe" not in card.lower()
 
 
+def test_where_nobody_looked_for_copies_the_card_does_not_say_that_there_are_none():
+    metrics = changed(example_metrics(), memorisation=None, row__originality=None)
+    card = model_card(metrics, METADATA)
+    assert "No copies found" not in card
+    assert "## Are the images new?" in card
+    assert not any(name.startswith("copies") for name in eval_metrics(metrics))
+
+
 def test_eval_metrics_are_flat_numbers_with_their_intervals():
     metrics = changed(example_metrics(), row__label__ratio=figure(0.94712, 0.7, 1.2))
     found = eval_metrics(metrics)

@@ -97,10 +97,12 @@ def eval_metrics(metrics: Metrics) -> dict[str, float | int]:
         if (reading := compared.of(run)) is not None:
             alike = reading.reference if "features" in compared.needs else None  # in the unit of the figure itself
             found |= _flat(_NAMES.get(compared.name, re.sub(r"\W+", "_", compared.name)), reading.figure, alike)
-    row, real, recall = run.row, metrics["real"], metrics["memorisation"]["recall"]
+    row, real = run.row, metrics["real"]
     judged, of_real = ("auc", real) if "auc" in real else ("correlation", real["agreement"])
-    found |= _flat(judged, row["label"][judged], of_real[judged]) | _flat("copies_recall", recall, None)
-    found |= {"copies_found": row["originality"]["near_copies"], "images": row["originality"]["images"]}
+    found |= _flat(judged, row["label"][judged], of_real[judged])
+    if row["originality"] and metrics["memorisation"]:
+        found |= {"copies_found": row["originality"]["near_copies"], "images": row["originality"]["images"]}
+        found |= _flat("copies_recall", metrics["memorisation"]["recall"], None)
     return found | {"network_evaluations_per_image": row["evaluations_per_image"]}
 
 
@@ -195,9 +197,9 @@ def _warnings(metrics: Metrics) -> list[str]:
 def _memorisation(metrics: Metrics) -> list[str]:
     memory, found = metrics["memorisation"], main_row(metrics)["originality"]
     said = [originality_words(found, memory)[0]]
-    if memory["membership"]:
+    if memory and memory["membership"]:
         said.append(membership_words(memory["membership"])[0])
-    if not found["near_copies"]:
+    if found and not found["near_copies"]:
         said.append(
             "That none was found means: no copies found by this detector at this recall, among this many images. It "
             "does not mean that the model holds nothing of the people it was trained on."
