@@ -55,7 +55,7 @@ def model_card(
         _STAMP.format(weights=metrics["model"]["sha256"], metrics=metrics_sha256 or "0" * 64),
         f"# {name}: model card",
         *([f"> **{SIMULATED_NOTICE}**"] if metrics["simulated"] else []),
-        "> Research on synthetic data. Nothing that it makes is of a person, and nothing is for diagnosis.",
+        "> For research on synthetic data; nothing that it makes is for diagnosis.",
         "## What it is",
         *_text(metadata.get("task")),
         *_text(metadata.get("description")),
