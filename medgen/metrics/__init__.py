@@ -5,7 +5,14 @@ from medgen.metrics.aligned import shifted_correlation
 from medgen.metrics.aligned_neighbours import AlignedSearch
 from medgen.metrics.alterations import ALTERATIONS, altered
 from medgen.metrics.checks import IntensityRange, OneColourError, ScaleError, check_same_scale
-from medgen.metrics.copies import NearnessScale, excess_of_near, lead, proportion
+from medgen.metrics.copies import (
+    NearnessScale,
+    alarms_among_others,
+    chance_of_as_many,
+    excess_of_near,
+    lead,
+    proportion,
+)
 from medgen.metrics.effects import AdjustedEffect, GroupModel, adjusted_effect
 from medgen.metrics.extractors import FeatureExtractor, distance_name, feature_extractor
 from medgen.metrics.features import FeatureClassifier
@@ -54,7 +61,9 @@ __all__ = [
     "SubjectResampler",
     "adjusted_effect",
     "agreement",
+    "alarms_among_others",
     "altered",
+    "chance_of_as_many",
     "band_starts",
     "bootstrap",
     "check_same_scale",

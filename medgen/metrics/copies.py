@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.stats import beta, hypergeom
 
 from medgen.metrics.resampling import Interval
 
-__all__ = ["NearnessScale", "excess_of_near", "lead", "proportion"]
+__all__ = ["NearnessScale", "alarms_among_others", "chance_of_as_many", "excess_of_near", "lead", "proportion"]
 
 Array = NDArray[np.float64]
 BEYOND = 4.0  # spreads above the median held-out image
@@ -95,6 +95,58 @@ class NearnessScale:
             centre, spread = self._groups.get(group, self._whole)
             z[inside] = (nearness[inside] - centre) / spread
         return z
+
+
+def alarms_among_others(
+    nearness: Array, groups: Array, people: NDArray[np.intp], beyond: float = BEYOND
+) -> NDArray[np.bool_] | None:
+    """Held-out images called copies by a scale that other held-out people set.
+
+    The scale of all held-out images calls none of them a copy, since it begins above the nearest. How often it would
+    call one of a new person so, is seen by letting one half of the people set it and judging the other half by it, and
+    the other way round. Half as many people set a lower threshold, so this is rather too many than too few.
+
+    Args:
+        nearness: of held-out images ``(N,)``, as in :class:`NearnessScale`.
+        groups: of each, such as its plane.
+        people: a number for each image's person; odd ones are one half.
+        beyond: as in :class:`NearnessScale`.
+
+    Returns:
+        Which images are called copies ``(N,)``; None where a half has fewer than two images.
+
+    Example:
+        >>> import numpy as np
+        >>> nearness = np.append(np.linspace(0, 2, 100), 20.0)
+        >>> np.flatnonzero(alarms_among_others(nearness, np.zeros(101), np.arange(101)))
+        array([100])
+    """
+    half = people % 2 == 1
+    if min(half.sum(), (~half).sum()) < 2:
+        return None
+    flagged = np.zeros(len(nearness), dtype=bool)
+    for judged in (half, ~half):
+        scale = NearnessScale(nearness[~judged], groups[~judged], beyond)
+        flagged[judged] = scale(nearness[judged], groups[judged]) > scale.copy
+    return flagged
+
+
+def chance_of_as_many(count: int, of: int, alarms: int, among: int) -> float:
+    """How likely so many false alarms are among new images, if they are as frequent as among held-out ones.
+
+    Fisher's exact test, one-sided: given all alarms, that so many or more fall to the new images.
+
+    Args:
+        count: new images called copies.
+        of: new images.
+        alarms: held-out images called copies by other people's scale.
+        among: held-out images.
+
+    Example:
+        >>> round(chance_of_as_many(1, 256, 0, 325), 2), chance_of_as_many(9, 256, 0, 325) < 0.001
+        (0.44, True)
+    """
+    return float(hypergeom.sf(count - 1, of + among, count + alarms, of))
 
 
 def _spread(nearness: Array) -> _Group:

@@ -71,6 +71,7 @@ def test_a_copy_machine_is_exposed_in_figures_and_words(tmp_path, kind, least):
     assert found["near_copies"] >= least
     assert found["fraction"]["low"] > 0.5
     assert 5 <= found["copied_subjects"] <= 16
+    assert found["by_chance"] < 0.001
     assert found["near"]["pixels"]["excess"]["low"] > 0.5
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"{found['near_copies']} of 16 images are near copies of a training image, of" in text
@@ -134,6 +135,13 @@ def test_an_original_generator_is_not_accused_and_the_recall_stands_beside(tmp_p
     found, memory = metrics["generated"][0]["originality"], metrics["memorisation"]
     assert found["near_copies"] == found["copied_subjects"] == 0
     assert found["fraction"]["low"] == 0 < found["fraction"]["high"] < 0.4  # 16 people asked for, none copied
+    assert found["copied_fraction"] == {
+        "value": 0.0,
+        "low": None,
+        "high": None,
+    }  # of whom was not seen, nothing is known
+    assert found["by_chance"] == 1.0
+    assert memory["false_alarms"]["images"] == 48
     kinds = {kind["kind"]: kind for kind in memory["kinds"]}
     assert kinds["exact"]["recall"]["value"] == kinds["mirrored"]["recall"]["value"] == 1.0
     assert kinds["exact"]["false_alarms"] is None
@@ -142,6 +150,8 @@ def test_an_original_generator_is_not_accused_and_the_recall_stands_beside(tmp_p
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "No copies found among 16 images by a detector of recall" in text
     assert "Planted copies" in text
+    assert f"{memory['false_alarms']['alarms']} of 48 held-out images as they are were called copies" in text
+    assert "Subjects are those seen copied among so many images" in text
     assert memory["membership"] is None
 
 
@@ -176,6 +186,14 @@ def test_words_say_no_more_than_the_recall_allows():
     assert without[0].endswith("recall 93 %. Copies in the generator's own hand were not planted.")
     copied = originality.originality_words(_found(copies=5), _memory(1.0, 1.0))
     assert copied == ("5 of 384 images are near copies of a training image, of 3 of 129 training subjects.", "bad")
+    alarms = {"false_alarms": {"alarms": 2, "images": 325}}
+    said, mark = originality.originality_words(_found(copies=2) | {"by_chance": 0.6}, _memory(1.0, 1.0) | alarms)
+    assert said.startswith("2 of 384 images are nearer to a training image, of 3 of 129 training subjects, than any")
+    assert "So are 2 of 325 held-out images" in said
+    assert "look at the private report" in said
+    assert mark == "warn"
+    sure = originality.originality_words(_found(copies=9) | {"by_chance": 0.02}, _memory(1.0, 1.0) | alarms)
+    assert sure[1] == "bad"
 
 
 def test_words_of_membership():

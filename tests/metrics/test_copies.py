@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medgen.metrics import NearnessScale, SubjectResampler, excess_of_near, lead, proportion
+from medgen.metrics import (
+    NearnessScale,
+    SubjectResampler,
+    alarms_among_others,
+    chance_of_as_many,
+    excess_of_near,
+    lead,
+    proportion,
+)
 
 
 def test_nearness_is_in_units_of_held_out_images_of_its_group():
@@ -79,3 +87,30 @@ def test_the_lead_does_not_depend_on_how_finely_an_image_is_drawn():
     np.testing.assert_allclose(lead(1 - stands_out), lead(1 - apart) + np.log(10), rtol=1e-9)
     assert lead(np.array([[1.0, 0.9, 0.9]]))[0] == pytest.approx(np.log(0.1 / 1e-6))
     np.testing.assert_array_equal(lead(np.ones((3, 1))), np.zeros(3))  # with one subject nobody is next
+
+
+@pytest.mark.parametrize("drawn", ["standard_normal", "exponential", "lognormal"])
+def test_an_original_generator_is_rarely_said_to_copy_whatever_the_tail(drawn):
+    random, groups = np.random.default_rng(0), np.zeros(325)
+    people, runs, accused, flagged = np.arange(325) // 5, 60, 0, 0
+    for _ in range(runs):
+        held_out, new = (getattr(random, drawn)(size=n) for n in (325, 256))
+        scale = NearnessScale(held_out, groups)
+        count = int((scale(new, np.zeros(256)) > scale.copy).sum())
+        alarms = alarms_among_others(held_out, groups, people)
+        accused += chance_of_as_many(count, 256, int(alarms.sum()), 325) < 0.05
+        flagged += count > 0
+    assert accused <= 4  # of 60 at 5 % or less
+    assert flagged >= accused
+
+
+def test_alarms_are_those_of_the_other_half():
+    nearness = np.append(np.linspace(0, 2, 100), [30.0, 31.0])
+    people = np.append(np.arange(100), [0, 1])  # one near image in either half
+    assert np.flatnonzero(alarms_among_others(nearness, np.zeros(102), people)).tolist() in ([100], [101], [100, 101])
+    alone = alarms_among_others(nearness[:-1], np.zeros(101), people[:-1])
+    assert np.flatnonzero(alone).tolist() == [100]
+    assert alarms_among_others(nearness[:3], np.zeros(3), np.arange(3)) is None  # one image in a half
+    assert chance_of_as_many(0, 256, 0, 0) == 1.0
+    assert chance_of_as_many(3, 256, 0, 0) == 1.0  # nothing is known of alarms
+    assert chance_of_as_many(1, 1, 0, 1) == pytest.approx(0.5)

@@ -26,13 +26,16 @@ from medgen.metrics import (
     NearnessScale,
     Places,
     SubjectResampler,
+    alarms_among_others,
     altered,
+    chance_of_as_many,
     excess_of_near,
     lead,
     nearest_neighbours,
     proportion,
 )
 from medgen.networks import IdentityCodec
+from medgen.randomness import numpy_generator
 
 __all__ = ["DETECTORS", "Memorisation", "Nearness"]
 
@@ -116,6 +119,16 @@ class Memorisation:
         self.held_out = self._search(self.test.images, self.test.covariates)
         raw = self.held_out.raw()
         self.scales = {name: NearnessScale(raw[name], self.held_out.group, BEYOND[name]) for name in DETECTORS}
+        self.alarms = self._false_alarms(raw)
+
+    def _false_alarms(self, raw: dict[str, Array]) -> dict[str, int]:
+        """Held-out images that any detector calls copies when other held-out people set its scale, and of how many."""
+        names, people = np.unique(np.asarray(self.test.subjects), return_inverse=True)
+        half = numpy_generator("false alarms", self.seed).permutation(len(names))[people.ravel()]
+        found = [alarms_among_others(raw[name], self.held_out.group, half, BEYOND[name]) for name in DETECTORS]
+        known = [flagged for flagged in found if flagged is not None]
+        alarms = int(np.any(known, axis=0).sum()) if known else 0
+        return {"alarms": alarms, "images": len(half) if known else 0}
 
     def nearness(self, images: Tensor, covariates: Tensor) -> Nearness:
         """Nearness of images ``(N, C, *spatial)`` with covariates ``(N, K)``, in units of held-out images."""
@@ -152,11 +165,13 @@ class Memorisation:
         return {
             "images": len(subjects),
             "near_copies": int(flagged["either"].sum()),
+            "by_chance": chance_of_as_many(int(flagged["either"].sum()), len(subjects), *self.alarms.values()),
             "by_detector": {name: int(flagged[name].sum()) for name in DETECTORS},
             "fraction": self._fraction(flagged["either"], subjects, weights[0]),
             "training_subjects": len(set(self.train.subjects)),
             "copied_subjects": len(copied),
-            "copied_fraction": figure(proportion(len(copied), len(set(self.train.subjects)))),
+            # without an interval: who was not seen copied in so few images may be copied in others
+            "copied_fraction": {"value": len(copied) / len(set(self.train.subjects)), "low": None, "high": None},
             "near": excess,
             "generated": float(np.median(found.correlation[:, 0])),
             "held_out": float(np.median(self.held_out.correlation[:, 0])),
@@ -179,6 +194,7 @@ class Memorisation:
             "recall", the mean over all kinds; "kinds": for each its name, the number planted, the recall by any
             detector and by each, the fraction of held-out images so altered that are called copies (None for "exact",
             which alters nothing), and how often the nearest image found is of the copied subject; "thresholds" of z;
+            "false_alarms", see :func:`medgen.metrics.alarms_among_others`;
             "redrawn": of copies that the model drew again the mean "recall", and "noise" and "times" that they were
             drawn from, None where there are none. And z by detector, of "planted copies" and of "redrawn copies".
         """
@@ -220,7 +236,13 @@ class Memorisation:
             times = [self.redrawn.time(sd) for sd in NOISE]
             redrawn = {"recall": recall(drawn), "noise": list(NOISE), "times": times}
             plots["redrawn copies"] = z(list(drawn))
-        return {"recall": recall(kinds), "kinds": results, "thresholds": thresholds, "redrawn": redrawn}, plots
+        return {
+            "recall": recall(kinds),
+            "kinds": results,
+            "thresholds": thresholds,
+            "false_alarms": self.alarms,
+            "redrawn": redrawn,
+        }, plots
 
     def _altered(self, split: str, rows: dict[str, NDArray[np.intp]], kind: str) -> Tensor:
         chosen = {"train": self.train, "test": self.test}[split].subset(rows[split])

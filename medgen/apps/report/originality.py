@@ -18,6 +18,7 @@ Words = tuple[str, str]
 MUCH = 0.7  # AUC of membership
 LITTLE = 0.65  # what must be excluded to say that a model does not know its own
 ENOUGH = 0.8  # mean recall of planted copies from which a search that found none says much
+CHANCE = 0.05  # how likely false alarms may be for copies to be called so
 HALF = 0.5  # recall of copies in the generator's own hand
 KINDS = {
     "exact": "as they are",
@@ -47,10 +48,15 @@ def originality_words(found: Metrics | None, memory: Metrics | None) -> Words:
         return f"{NOBODY}. Whether images are copies is unknown.", "bad"
     images = found["images"]
     if found["near_copies"]:
+        of = f"of {found['copied_subjects']} of {found['training_subjects']} training subjects"
+        chance, alarms = found.get("by_chance"), memory.get("false_alarms")
+        if chance is None or not alarms or chance < CHANCE:
+            return f"{found['near_copies']} of {images} images are near copies of a training image, {of}.", "bad"
         return (
-            f"{found['near_copies']} of {images} images are near copies of a training image, of "
-            f"{found['copied_subjects']} of {found['training_subjects']} training subjects.",
-            "bad",
+            f"{found['near_copies']} of {images} images are nearer to a training image, {of}, than any held-out person "
+            f"is. So are {alarms['alarms']} of {alarms['images']} held-out images by the measure of other people, so "
+            f"these may be false alarms: look at the private report, generate more images, {MORE}.",
+            "warn",
         )
     said = f"No copies found among {images} images by a detector of recall {_percent(memory['recall']['value'])}"
     weakest = min(memory["kinds"], key=lambda kind: kind["recall"]["value"])
@@ -139,6 +145,7 @@ def originality_section(evidence: Evidence) -> str:
         page.paragraph(
             "Controls: copies of training images were planted, as they are and altered, and looked for in the same "
             "way. False alarms are held-out images, altered likewise, that were called copies."
+            + _alarms_words(memory)
             + (_OWN_HAND if memory["redrawn"] else f" Copies {OWN_HAND}, with its own faults, were not planted.")
         ),
         _planted(memory),
@@ -154,6 +161,18 @@ def originality_section(evidence: Evidence) -> str:
     return page.section("Are the images new?", *parts)
 
 
+def _alarms_words(memory: Metrics) -> str:
+    """How often a new person is taken for a copy."""
+    found = memory.get("false_alarms")
+    if not found or not found["images"]:
+        return ""
+    return (
+        f" Judged by the other half of held-out people, {found['alarms']} of {found['images']} held-out images as they "
+        "are were called copies: so often new people would be, or less. Copies are called so where more are found than "
+        "such alarms explain."
+    )
+
+
 def _found(metrics: Metrics) -> str:
     rows = []
     for row in metrics["generated"]:
@@ -164,15 +183,16 @@ def _found(metrics: Metrics) -> str:
                 f"{row['guidance']:g}{' (main)' if row['main'] else ''}",
                 f"{found['near_copies']} of {found['images']}",
                 _percents(found["fraction"]),
-                f"{found['copied_subjects']} of {found['training_subjects']}: {_percents(found['copied_fraction'])}",
+                f"{found['copied_subjects']} of {found['training_subjects']}",
                 _percents(near["pixels"]["excess"], signed=True),
                 _percents(near["features"]["excess"], signed=True),
                 _percents(near["lead"]["excess"], signed=True),
             ]
         )
-    head = ["Guidance", "Copies", "Fraction of images", "Training subjects copied", "Excess of near images, pixels",
-            "features", "lead over the next nearest"]  # fmt: skip
+    head = ["Guidance", "Copies", "Fraction of images", "Training subjects seen copied",
+            "Excess of near images, pixels", "features", "lead over the next nearest"]  # fmt: skip
     note = page.paragraph(
+        "Subjects are those seen copied among so many images; more images may show more of them. "
         "Excess: images nearer to a training image than 95 % of held-out images are, less the 5 % that this holds for "
         "by itself; 0 is expected of new people, and below 0 the images are farther from all training images."
     )

@@ -142,6 +142,7 @@ _ORIGINALITY = _object(
     {
         "images": _COUNT,
         "near_copies": _COUNT | {"description": "found by any detector"},
+        "by_chance": _NUMBER | {"description": "how likely as many are among images of new people"},
         "by_detector": _object(dict.fromkeys(_DETECTORS, _COUNT)),
         "fraction": _FIGURE,
         "training_subjects": _COUNT,
@@ -183,6 +184,10 @@ _MEMORISATION = _object(
         "recall": _FIGURE,
         "kinds": {"type": "array", "items": _PLANTED, "minItems": 1},
         "thresholds": _BY_DETECTOR,
+        "false_alarms": _object(
+            {"alarms": _COUNT, "images": _COUNT},
+            description="held-out images that a scale set by other held-out people calls copies",
+        ),
         "redrawn": {"anyOf": [_REDRAWN, {"type": "null"}], "description": "copies that the model drew again"},
         "membership": {"anyOf": [_MEMBERSHIP, {"type": "null"}]},
     }
