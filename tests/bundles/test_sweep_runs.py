@@ -61,6 +61,8 @@ def test_it_trains_from_the_repositorys_root_and_says_that_the_cohort_is_simulat
     assert manifest["config"]["image_size"] == 32
     assert manifest["config"]["split_fractions"]["test"] == 0.2
     assert manifest["data_simulated"] is True
+    assert manifest["training"]["images"] == 4 * manifest["iteration"]
+    assert manifest["training"]["seconds"] > 0
     assert str(where) not in json.dumps(manifest)
 
 
@@ -125,6 +127,8 @@ def test_two_processes_train_one_model(bundle, tiny, tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run_001"]
     state = torch.load(tmp_path / "runs" / "run_001" / "checkpoint_00000004.pt", weights_only=True)
     assert state["run"]["processes"] == 2
+    manifest = json.loads((tmp_path / "models" / "manifest.json").read_text())
+    assert (manifest["training"]["processes"], manifest["training"]["images"]) == (2, 2 * 4 * manifest["iteration"])
     assert (tmp_path / "models" / "model.pt").is_file()
 
 
