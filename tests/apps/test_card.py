@@ -67,7 +67,7 @@ def test_the_card_says_what_it_must(of_label, simulated):
         assert said in card, said
     assert "93.5" not in card
     assert "the ceiling" in card
-    assert "floor, real to real" in card
+    assert "floor, training to held-out images" in card
     assert "private" not in card.replace("stays private", "").lower()
     assert "safe" not in card.lower()
 

@@ -88,8 +88,9 @@ def section(metrics: Metrics) -> str:
     note = (
         f"{found['n']} generated images against {found['n_real']} held-out ones, whose profiles were asked for. All of "
         "these figures depend on the number of images; so the column of real images puts as many training images, of "
-        "other people, in the place of the generated ones: that is what a perfect generator would get. Fidelity: "
-        "distances, precision, density. Diversity: recall, coverage, MS-SSIM. A neighbourhood reaches the "
+        "other people, in the place of the generated ones. That is a yardstick, not a limit: images that were asked "
+        "for with just the held-out people's covariates may come nearer than other people do. Fidelity: distances, "
+        "precision, density. Diversity: recall, coverage, MS-SSIM. A neighbourhood reaches the "
         f"{found['k']}th nearest image of another person. 95 % intervals by drawing people and profiles."
     )
     head = ["Figure", f"Generated, guidance {row['guidance']:g}", "Real images in their place", "In words"]

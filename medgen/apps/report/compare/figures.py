@@ -170,7 +170,7 @@ FIGURES: tuple[Compared, ...] = (
     ),
     Compared(
         "distance", "Do they look like real images? Fréchet distance in the features named below; 0 is alike",
-        _likeness, LIKE, "floor, real to real", one_sided="low", plotted=True,
+        _likeness, LIKE, "floor, training to held-out images", one_sided="low", plotted=True,
     ),
     Compared(
         "precision", "Images that lie within reach of a real one", _fidelity("precision"), LIKE, "real images",
