@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.checks import feature_pair, group_indices
+from medgen.metrics.jackknife import jackknife_error
 
-__all__ = ["KernelDistance", "PairSums", "kernel_distance"]
+__all__ = ["KernelDistance", "kernel_distance"]
+
+Array = NDArray[np.float64]
+Members = NDArray[np.intp]
+Groups = Sequence[str | int] | None
 
 
 class KernelDistance(NamedTuple):
@@ -28,16 +33,19 @@ class KernelDistance(NamedTuple):
 def kernel_distance(
     a: ArrayLike,
     b: ArrayLike,
-    groups_a: Sequence[str | int] | None = None,
-    groups_b: Sequence[str | int] | None = None,
+    groups_a: Groups = None,
+    groups_b: Groups = None,
 ) -> KernelDistance:
     r"""Unbiased squared maximum mean discrepancy with the polynomial kernel :math:`k(x, y) = (x \cdot y / D + 1)^3`.
 
     The estimator of Bińkowski et al. 2018 (Eq. 4, arXiv:1801.01401), called KID when the features are those of the
     Inception network. Unlike the Fréchet distance its expectation does not depend on the number of samples. Slices of
     one brain are not independent: with groups, pairs within one group are left out as a sample's pair with itself is,
-    which keeps the estimate unbiased over subjects. The standard error is the two-sample jackknife over groups; where
-    the distributions agree it is somewhat too large.
+    which keeps the estimate unbiased over subjects. A group named on both sides is one subject (a held-out person, and
+    the images generated with that person's covariates): its pairs across the sides are left out too, since they are
+    more alike than pairs of different people are and would pull the estimate below 0. The standard error is the
+    jackknife over groups, which leaves a subject out of both sides at once; where the distributions agree it is
+    somewhat too large.
 
     Args:
         a: features, shape ``(N, D)``.
@@ -52,78 +60,65 @@ def kernel_distance(
         ValueError: when widths differ, a value is not finite, or a side has fewer than three groups.
     """
     features_a, features_b = feature_pair(a, b, least=3)
-    sums = PairSums(features_a, features_b, groups_a, groups_b)
-    groups = sums.groups
-    if min(groups) < 3:
-        raise ValueError(f"kernel_distance: expected three groups or more on each side, found {groups}")
-    ones = [np.ones(n) for n in groups]
-    value = sums.distance(ones[0][None], ones[1][None])[0]
-    left_a, left_b = (1 - np.eye(n) for n in groups)
-    without_a = sums.distance(left_a, np.broadcast_to(ones[1], (groups[0], groups[1])))
-    without_b = sums.distance(np.broadcast_to(ones[0], (groups[1], groups[0])), left_b)
-    variance = sum((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum() for v in (without_a, without_b))
-    return KernelDistance(float(value), float(np.sqrt(variance)))
+    of_a, of_b = _members(groups_a, groups_b, len(features_a), len(features_b))
+    found = (len(np.unique(of_a)), len(np.unique(of_b)))
+    if min(found) < 3:
+        raise ValueError(f"kernel_distance: expected three groups or more on each side, found {found}")
+    total = int(max(of_a.max(), of_b.max())) + 1
+    sums = [_Pairs.of(*sides, total) for sides in (
+        (features_a, features_a, of_a, of_a), (features_b, features_b, of_b, of_b), (features_a, features_b, of_a, of_b)
+    )]  # fmt: skip
+    same_a, same_b, across = (pairs.mean() for pairs in sums)
+    left_a, left_b, left_across = (pairs.means_without() for pairs in sums)
+    without = left_a + left_b - 2 * left_across
+    in_a, in_b = (np.bincount(of, minlength=total) > 0 for of in (of_a, of_b))
+    strata = np.where(in_a & in_b, 0, np.where(in_a, 1, 2))
+    return KernelDistance(float(same_a + same_b - 2 * across), jackknife_error(without, strata))
 
 
-class PairSums:
-    """Kernel values summed over pairs of groups: all that the distance of any weighting of groups needs.
+class _Pairs(NamedTuple):
+    """Kernel values of pairs of different groups, summed over each group's rows; nothing is kept pair by pair.
 
     Args:
-        a: features, shape ``(N, D)``.
-        b: features, shape ``(M, D)``.
-        groups_a: the group of each row of ``a``, or None.
-        groups_b: the group of each row of ``b``, or None.
-        block: rows whose kernel values are held at once.
+        rows: sums over the rows of each group on the first side, ``(G,)``.
+        columns: the same of the second side.
+        sizes: samples of each group on either side, two of ``(G,)``.
     """
 
-    def __init__(
-        self,
-        a: NDArray[np.float64],
-        b: NDArray[np.float64],
-        groups_a: Sequence[str | int] | None = None,
-        groups_b: Sequence[str | int] | None = None,
-        block: int = 2048,
-    ) -> None:
-        member_a, member_b = group_indices(groups_a, len(a), "groups_a"), group_indices(groups_b, len(b), "groups_b")
-        self.groups = (int(member_a.max()) + 1, int(member_b.max()) + 1)
-        self.sizes = (np.bincount(member_a).astype(np.float64), np.bincount(member_b).astype(np.float64))
-        self._aa = _between_groups(a, a, member_a, member_a, block)
-        self._bb = _between_groups(b, b, member_b, member_b, block)
-        self._ab = _between_groups(a, b, member_a, member_b, block)
-        for within in (self._aa, self._bb):
-            np.fill_diagonal(within, 0)
+    rows: Array
+    columns: Array
+    sizes: tuple[Array, Array]
 
-    def distance(self, weights_a: NDArray[np.float64], weights_b: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distances for how often each group counts, ``(R, groups of a)`` and ``(R, groups of b)``; shape ``(R,)``."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            same_a = _quadratic(weights_a, self._aa) / _pairs(weights_a, self.sizes[0])
-            same_b = _quadratic(weights_b, self._bb) / _pairs(weights_b, self.sizes[1])
-            total = (weights_a @ self.sizes[0]) * (weights_b @ self.sizes[1])
-            across = np.einsum("rg,rg->r", weights_a @ self._ab, weights_b) / total
-        result: NDArray[np.float64] = same_a + same_b - 2 * across
+    @classmethod
+    def of(cls, x: Array, y: Array, of_x: Members, of_y: Members, groups: int, block: int = 1024) -> _Pairs:
+        rows, columns = np.zeros(groups), np.zeros(len(y))
+        for start in range(0, len(x), block):
+            part = slice(start, start + block)
+            values = (x[part] @ y.T / x.shape[1] + 1) ** 3
+            values[of_x[part, None] == of_y] = 0
+            rows += np.bincount(of_x[part], values.sum(1), groups)
+            columns += values.sum(0)
+        of_each = np.bincount(of_y, columns, groups)
+        sizes = [np.bincount(of, minlength=groups).astype(np.float64) for of in (of_x, of_y)]
+        return cls(rows.astype(np.float64), of_each.astype(np.float64), (sizes[0], sizes[1]))
+
+    def mean(self) -> float:
+        """Over all pairs."""
+        first, second = self.sizes
+        return float(self.rows.sum() / (first.sum() * second.sum() - (first * second).sum()))
+
+    def means_without(self) -> Array:
+        """Over the pairs that are left without each group, ``(G,)``."""
+        first, second = self.sizes
+        pairs = (first.sum() - first) * (second.sum() - second) - ((first * second).sum() - first * second)
+        result: Array = (self.rows.sum() - self.rows - self.columns) / pairs
         return result
 
 
-def _between_groups(
-    x: NDArray[np.float64], y: NDArray[np.float64], of_x: NDArray[np.intp], of_y: NDArray[np.intp], block: int
-) -> NDArray[np.float64]:
-    indicator = np.zeros((len(y), of_y.max() + 1))
-    indicator[np.arange(len(y)), of_y] = 1
-    sums = np.zeros((of_x.max() + 1, indicator.shape[1]))
-    for start in range(0, len(x), block):
-        part = slice(start, start + block)
-        values = (x[part] @ y.T / x.shape[1] + 1) ** 3
-        np.add.at(sums, of_x[part], values @ indicator)
-    return sums
-
-
-def _quadratic(weights: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.einsum("rg,rg->r", weights @ matrix, weights)
-    return result
-
-
-def _pairs(weights: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted number of pairs of samples from different groups."""
-    counts = weights * sizes
-    result: NDArray[np.float64] = counts.sum(1) ** 2 - (counts**2).sum(1)
-    return result
+def _members(groups_a: Groups, groups_b: Groups, count_a: int, count_b: int) -> tuple[Members, Members]:
+    """Number the groups of both sides; those of the same name are one where both sides have names."""
+    of_a, of_b = group_indices(groups_a, count_a, "groups_a"), group_indices(groups_b, count_b, "groups_b")
+    if groups_a is None or groups_b is None:
+        return of_a, of_b + of_a.max() + 1
+    both = group_indices([*groups_a, *groups_b], count_a + count_b, "groups")
+    return both[:count_a], both[count_a:]

@@ -67,12 +67,12 @@ def manifold_figures(
     """
     a, b = feature_pair(real, generated, least=2)
     of_real, of_generated = Balls(a, k, groups_real, "real"), Balls(b, k, groups_generated, "generated")
-    within = of_real.hold(b)  # (M, N)
+    balls, reached = of_real.count(b)
     return Manifold(
-        precision=float(within.any(1).mean()),
-        recall=float(of_generated.hold(a).any(1).mean()),
-        density=float(within.sum() / (k * len(b))),
-        coverage=float(within.any(0).mean()),
+        precision=float((balls > 0).mean()),
+        recall=float((of_generated.count(a)[0] > 0).mean()),
+        density=float(balls.sum() / (k * len(b))),
+        coverage=float(reached.mean()),
     )
 
 
@@ -93,13 +93,17 @@ class Balls:
         self.features, self.k = features, k
         self.radii = neighbour_radii(features, k, groups, name)
 
-    def hold(self, points: Array) -> NDArray[np.bool_]:
-        """Say in which balls points lie: ``(M, N)`` for M points."""
-        inside = [
-            _distances(points[start : start + BLOCK], self.features) <= self.radii
-            for start in range(0, len(points), BLOCK)
-        ]
-        return np.concatenate(inside)
+    def count(self, points: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """In how many balls each of M points lies, ``(M,)``, and whether any lies in each ball, ``(N,)``.
+
+        Distances are taken in blocks; what is held at once does not grow with M.
+        """
+        balls, reached = np.zeros(len(points), dtype=np.intp), np.zeros(len(self.features), dtype=bool)
+        for start in range(0, len(points), BLOCK):
+            inside = _distances(points[start : start + BLOCK], self.features) <= self.radii
+            balls[start : start + BLOCK] = inside.sum(1)
+            reached |= inside.any(0)
+        return balls, reached
 
 
 def neighbour_radii(features: Array, k: int, groups: Groups = None, name: str = "features") -> Array:

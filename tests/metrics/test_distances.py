@@ -5,7 +5,7 @@ import pytest
 from scipy import linalg
 
 from medgen.metrics import frechet_distance, kernel_distance
-from medgen.metrics.frechet import frechet_replicates
+from medgen.metrics.frechet import frechet_of_moments
 
 
 def _with_moments(random, count, mean, covariance):
@@ -51,12 +51,17 @@ def test_frechet_survives_a_large_common_offset():
     assert frechet_distance(a + 1e6, b + 1e6) == pytest.approx(frechet_distance(a, b), rel=1e-4)
 
 
-def test_frechet_weights_are_repetitions():
+def test_frechet_keeps_directions_of_little_variance():
     random = np.random.default_rng(4)
-    a, b = random.standard_normal((12, 3)), random.standard_normal((15, 3))
-    counts_a, counts_b = random.integers(0, 4, 12), random.integers(0, 4, 15)
-    expected = frechet_distance(np.repeat(a, counts_a, 0), np.repeat(b, counts_b, 0))
-    assert frechet_replicates(a, b, [counts_a], [counts_b])[0] == pytest.approx(expected, rel=1e-10)
+    deviations = np.logspace(0, -5, 12)  # variances over ten orders of magnitude, as pixels' are
+    a = _with_moments(random, 400, np.zeros(12), np.diag(deviations**2))
+    b = _with_moments(random, 300, np.zeros(12), np.diag((1.5 * deviations) ** 2))
+    assert frechet_distance(a[:, 6:], b[:, 6:]) == pytest.approx(0.25 * (deviations[6:] ** 2).sum(), rel=1e-9)
+    wide = np.array([1.0, 3e-5, 3e-5, 3e-5])  # roots below 1e-7 of the largest variance vanished
+    covariance = np.diag(wide**2)
+    small = [0.0, 1.0, 1.0, 1.0] * wide
+    same_but_small = frechet_of_moments(np.zeros(4), covariance, np.zeros(4), np.diag((wide + small) ** 2))
+    assert same_but_small == pytest.approx((small**2).sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +137,37 @@ def test_kernel_distance_over_subjects_is_unbiased_where_slices_are_alike():
     error = np.std(grouped) / np.sqrt(150)
     assert abs(np.mean(grouped)) < 3 * error
     assert np.mean(naive) > 5 * error
+
+
+def _perfect(random, people, share):
+    """Held-out images, and those of a perfect generator that was asked for the same people's covariates."""
+    covariates = random.standard_normal((people, 16)) * np.sqrt(share)
+    noise = random.standard_normal((2, 2 * people, 16)) * np.sqrt(1 - share)
+    return np.repeat(covariates, 2, 0) + noise, [f"person {place}" for place in np.repeat(np.arange(people), 2)]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_kernel_distance_of_a_perfect_generator_asked_for_the_same_people_is_0(share):
+    random, found = np.random.default_rng(9), []
+    for _ in range(100):
+        (made, held_out), names = _perfect(random, 40, share)
+        found.append(kernel_distance(made, held_out, names, names))
+    values, errors = np.array(found).T
+    assert abs(values.mean()) < 4 * values.std() / 10
+    assert np.mean(np.abs(values) < 1.96 * errors) >= 0.93
+    other = [f"another {name}" for name in names]  # as if they were other people: more alike than other people are
+    assert kernel_distance(made, held_out, other, names).value < -0.05
+
+
+def test_kernel_distance_leaves_a_shared_subject_out_of_both_sides():
+    random = np.random.default_rng(10)
+    a, b = random.standard_normal((9, 3)), random.standard_normal((8, 3))
+    of_a, of_b = np.array(list("aabbccdde")), np.array(list("aabbccff"))
+    whole = np.array([kernel_distance(a[of_a != name], b[of_b != name], of_a[of_a != name].tolist(),
+                                      of_b[of_b != name].tolist()).value for name in "abcdef"])  # fmt: skip
+    both, only_a, only_b = whole[:3], whole[3:5], whole[5:]
+    variance = sum((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum() for v in (both, only_a, only_b))
+    assert kernel_distance(a, b, of_a.tolist(), of_b.tolist()).error == pytest.approx(np.sqrt(variance), rel=1e-9)
 
 
 def test_kernel_distance_needs_three_groups():

@@ -10,23 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.apps.evaluation.figures import figure, ratio_of
-from medgen.apps.evaluation.planes import plane_rows
+from medgen.apps.evaluation.figures import figure, ratio_of, reach_of
+from medgen.apps.evaluation.matching import counterparts
+from medgen.apps.evaluation.planes import chosen, plane_rows
 from medgen.apps.evaluation.real import RealImages, draw_profiles
 from medgen.covariates import Covariates
-from medgen.metrics import Interval, SubjectResampler
+from medgen.files import key_of
+from medgen.metrics import Interval, Manifold, SubjectResampler, manifold_figures
 from medgen.metrics.inception_score import inception_score_replicates
-from medgen.metrics.manifold import Balls
+from medgen.metrics.jackknife import SubjectJackknife
 from medgen.metrics.ms_ssim import draw_pairs, ms_ssim
 from medgen.metrics.resampling import interval_of
 
 if TYPE_CHECKING:
     from medgen.apps.evaluation.generated import GeneratedImages
 
-__all__ = ["MANIFOLD", "Diversity"]
+__all__ = ["Diversity"]
 
 Array = NDArray[np.float64]
-MANIFOLD = ("precision", "density", "recall", "coverage")
+Mask = NDArray[np.bool_]
 MOST = {"precision": 1.0, "density": np.inf, "recall": 1.0, "coverage": 1.0}
 NEIGHBOUR = 5  # Naeem et al. 2020, section 4
 DRAWS = 4  # sets of training images whose figures are averaged
@@ -36,7 +38,7 @@ PAIRS_OF_VOLUMES = 100  # at half their resolution: at full, a pair takes second
 
 
 class Diversity:
-    """Figures of generated images, and of as many training images in their place: what real images themselves reach.
+    """Figures of generated images, and of training images with their covariates: what real images themselves reach.
 
     Args:
         covariates: their declaration.
@@ -58,7 +60,7 @@ class Diversity:
     ) -> None:
         self.covariates, self.features, self.real = covariates, features, real
         self.resampler, self.seed, self.probabilities = resampler, seed, probabilities
-        self._reference: dict[int, dict[str, Any]] = {}
+        self._reference: dict[str, dict[str, Any]] = {}
         self._alike: Array | None = None
         self._classes: Array | None = None
 
@@ -75,53 +77,59 @@ class Diversity:
         """
         true = images.factual
         seen = images if true.all() else images.subset(true)
-        n = len(seen.subjects)
-        if n not in self._reference:
-            self._reference[n] = self._of_real(n)
-        k = int(self._reference[n]["k"])
-        found = {m: _figure(v, MOST[m]) for m, v in self._manifold(features[true], seen.subjects, k).items()}
+        n, key = len(seen.subjects), key_of(seen.subjects, str(seen.covariates.tolist()))
+        if key not in self._reference:
+            self._reference[key] = self._of_real(seen)
+        k = int(self._reference[key]["k"])
+        found = {m: reach_of(*v, 0.0, MOST[m]) for m, v in self._manifold(features[true], seen.subjects, k).items()}
         alike, real_alike = self._similarity(seen.images, seen.covariates, seen.subjects), self._real_similarity()
         made = {
             "n": n,
             "n_real": len(self.real["test"].subjects),
             **found,
-            **self._reference[n],
+            **self._reference[key],
             "ms_ssim": _figure(alike),
             "real_ms_ssim": _figure(real_alike),
             "variety_ratio": ratio_of(1 - alike, 1 - real_alike),
         }
         return made | self._inception(seen)
 
-    def _of_real(self, n: int) -> dict[str, Any]:
-        """Figures of n training images in place of generated ones, averaged over draws, with the interval of one."""
+    def _of_real(self, seen: GeneratedImages) -> dict[str, Any]:
+        """Figures of training images in place of generated ones, averaged over draws, with the interval of one."""
         train, test = self.real["train"], self.real["test"]
-        draws = [draw_profiles(train.subjects, n, self.seed + draw) for draw in range(DRAWS)]
+        draws = counterparts(self.covariates, seen.covariates, train, DRAWS, self.seed).draws
         own = [[train.subjects[row] for row in rows.tolist()] for rows in draws]
-        fewest = min(_others(test.subjects), *(_others(names) for names in own), n - 1)
+        fewest = min(_others(test.subjects), *(_others(names) for names in own), len(seen.subjects) - 1)
         k = max(1, min(NEIGHBOUR, fewest))
-        sets = [self._manifold(self.features["train"][r], s, k, s) for r, s in zip(draws, own, strict=True)]
+        mean = np.mean([
+            manifold_figures(self.features["test"], self.features["train"][rows], k, test.subjects, names)
+            for rows, names in zip(draws, own, strict=True)
+        ], axis=0)  # fmt: skip
         result: dict[str, Any] = {"k": k}
-        for name in MANIFOLD:
-            mean = float(np.mean([one[name][0] for one in sets]))
-            result[f"real_{name}"] = _figure(sets[0][name] - sets[0][name][0] + mean, MOST[name])
+        first = self._manifold(self.features["train"][draws[0]], own[0], k, own[0])
+        for name, value in zip(Manifold._fields, mean.tolist(), strict=True):
+            result[f"real_{name}"] = reach_of(value, first[name][1], 0.0, MOST[name])
         return result
 
     def _manifold(
         self, features: Array, subjects: list[str], k: int, groups: list[str] | None = None
-    ) -> dict[str, Array]:
-        """Estimate and replicates of the four figures; a neighbourhood stands and falls with its subject's draw."""
+    ) -> dict[str, tuple[float, float]]:
+        """Value and standard error of the four figures, by leaving out people together with the images of theirs."""
         held_out, people = self.features["test"], self.real["test"].subjects
-        of_real, of_made = Balls(held_out, k, people, "held-out"), Balls(features, k, groups, "generated")
-        within, reached = of_real.hold(features), of_made.hold(held_out)  # (n, N) and (N, n)
-        real, made = (self._weights(names) for names in (people, subjects))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            hits = np.einsum("rN,rN->r", made @ within.astype(np.float64), real)
-            return {
-                "precision": _covered(made, within, real, people),
-                "density": hits / (k * made.sum(1) * real.sum(1) / len(people)),
-                "recall": _covered(real, reached, made, subjects),
-                "coverage": _covered(real, within.T, made, subjects),
-            }
+
+        def figures(real: Mask, made: Mask) -> tuple[float, ...]:
+            names, own = chosen(people, real), chosen(groups, made) if groups else None
+            if min(_others(names), _others(own) if own else int(made.sum()) - 1) < k:
+                return (np.nan,) * len(Manifold._fields)
+            return manifold_figures(held_out[real], features[made], k, names, own)
+
+        jackknife = SubjectJackknife([people, subjects], seed=self.seed)
+        values = figures(np.ones(len(people), bool), np.ones(len(subjects), bool))
+        without = np.array([figures(*kept) for kept in jackknife.kept()])
+        return {
+            name: (value, jackknife.error(column))
+            for name, value, column in zip(Manifold._fields, values, without.T, strict=True)
+        }
 
     def _weights(self, subjects: list[str]) -> Array:
         """Ones, and then how often each sample counts in each replicate: ``(1 + R, N)``."""
@@ -167,32 +175,14 @@ class Diversity:
         }
 
 
-def _covered(weights: Array, inside: NDArray[np.bool_], holders: Array, owners: list[str]) -> Array:
-    """Weighted fraction of points that lie in the ball of a holder that was drawn.
-
-    Args:
-        weights: of the points, ``(R, M)``.
-        inside: point by ball, ``(M, N)``.
-        holders: how often each ball's sample counts, ``(R, N)``.
-        owners: the subject of each ball, N.
-    """
-    names, first, member = np.unique(np.asarray(owners), return_index=True, return_inverse=True)
-    of_subject = np.zeros((len(inside), len(names)))
-    np.add.at(of_subject.T, member.ravel(), inside.T)
-    held = (holders[:, first] > 0).astype(np.float64) @ (of_subject > 0).T > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result: Array = (weights * held).sum(1) / weights.sum(1)
-    return result
-
-
 def _others(subjects: list[str]) -> int:
     """The fewest samples of other subjects that a sample has."""
     return len(subjects) - int(np.unique(np.asarray(subjects), return_counts=True)[1].max())
 
 
-def _figure(values: Array, most: float = np.inf) -> dict[str, float | None]:
+def _figure(values: Array) -> dict[str, float | None]:
     """Figure of an estimate and its replicates, moved to the estimate: to draw subjects anew loses neighbourhoods."""
     if np.isfinite(values[1:]).mean() < 0.5:
         return {"value": float(values[0]) if np.isfinite(values[0]) else None, "low": None, "high": None}
     found = interval_of(float(values[0]), values[1:], centred=True)
-    return figure(Interval(found.estimate, max(0.0, found.low), min(most, found.high)))
+    return figure(Interval(found.estimate, max(0.0, found.low), found.high))

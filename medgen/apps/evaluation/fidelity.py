@@ -64,7 +64,7 @@ class Fidelity:
         features = {split: self.extractor.features(real[split].images) for split in ("train", "test")}
         probabilities = extractor.probabilities if extractor is not None else None
         self.width = features["test"].shape[1]
-        self.likeness = LikenessByPlane(covariates, features, real, resampler, seed)
+        self.likeness = LikenessByPlane(covariates, features, real, seed)
         self.diversity = Diversity(covariates, features, real, resampler, seed, probabilities)
         self.tissues = TissueComparison(covariates, real["test"], resampler, pixel_mm) if anatomy else None
         self.intensity = IntensityRange.of(real["test"].images.numpy())

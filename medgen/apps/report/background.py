@@ -18,10 +18,11 @@ def reading(items: Sequence[str]) -> str:
     items = [
         *items,
         "Fréchet distance: 0 for equal distributions; it shrinks with the number of images, so that it is only read "
-        "beside the floor, the distance of as many training images from the held-out ones. Only in features of the "
-        "Inception network is it called FID.",
-        "Intervals: 95 %, by drawing subjects with replacement; the generated images of a profile follow its subject. "
-        "They do not cover the chance of training the generator again.",
+        "beside the floor, the distance of as many training images, of other people with the covariates that were "
+        "asked for, from the held-out ones. Only in features of the Inception network is it called FID.",
+        "Intervals: 95 %, by drawing subjects with replacement; of distances, precision, recall, density and coverage "
+        "by leaving out groups of subjects, since these rise when people are drawn twice. The generated images of a "
+        "profile follow its subject. They do not cover the chance of training the generator again.",
     ]
     return page.section("How to read this", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
 

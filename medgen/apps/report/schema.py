@@ -84,15 +84,25 @@ _REAL_TRAIT = _object(
 _GENERATED_TRAIT = _object({**_TRAIT_TREND, "slope_ratio": _FIGURE, "spread_ratio": _FIGURE})
 _REAL_TRAITS = {"traits": {"type": "object", "additionalProperties": _REAL_TRAIT}}
 _LABEL_FIDELITY = _object(dict.fromkeys(("auc", "auc_adjusted", "ratio", "ratio_adjusted"), _FIGURE))
+_MATCHED = _object(
+    {
+        "labels": {"type": "array", "items": _TEXT},
+        "numbers": {"type": "array", "items": _TEXT},
+        "same_labels": {"type": "number", "description": "fraction of images all of whose labels agree"},
+        "apart": {"type": "object", "additionalProperties": _NUMBER},
+    },
+    description="how near the floor's training images are to what was asked, in labels and numbers (mean difference)",
+)
 _LIKENESS = _object(
     {
         "n": _COUNT,
         "n_real": _COUNT,
         "frechet": _FIGURE,
         "floor_frechet": _FIGURE,
-        "frechet_over_floor": _NUMBER,
+        "frechet_over_floor": _FIGURE | {"description": "null where the floor cannot be told from 0"},
         "kernel": _FIGURE,
         "floor_kernel": _FIGURE,
+        "floor_matched": _MATCHED,
     }
 )
 _MEASURES = ("precision", "density", "recall", "coverage", "ms_ssim")
