@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medgen.apps.evaluation.adjustment import shared_columns
 from medgen.apps.evaluation.anatomy import KnownEffect, VentricleModel
 from medgen.apps.evaluation.figures import Columns, figure_of, ratio_of
 from medgen.apps.evaluation.question import Anatomy, Question, Reference
@@ -116,9 +117,11 @@ class LabelContrast(Question):
         unit: str,
         volumes: Array | None,
         truth: dict[str, Any],
+        adjusted_for: Sequence[str],
     ) -> Anatomy:
         """Difference between the labels, and spread within them."""
-        return LabelAnatomy(self, areas, real, resampler, unit, volumes, truth.get("direct_diagnosis_effect_ml"))
+        effect = truth.get("direct_diagnosis_effect_ml")
+        return LabelAnatomy(self, areas, real, resampler, unit, volumes, effect, adjusted_for)
 
 
 class LabelReference(Reference):
@@ -168,10 +171,11 @@ class LabelAnatomy(Anatomy):
         unit: str,
         volumes: Array | None,
         effect_ml: float | None,
+        adjusted_for: Sequence[str],
     ) -> None:
-        self.question, self.resampler, self.unit = question, resampler, unit
+        self.question, self.resampler, self.unit, self.adjusted_for = question, resampler, unit, adjusted_for
         columns = question.columns(real.covariates)
-        self.cohort = VentricleModel(areas, real.target, columns, real.subjects, resampler)
+        self.cohort = self._model(areas, real)
         self.known = None
         if volumes is not None and effect_ml:
             self.known = KnownEffect(areas, volumes, columns, real.subjects, float(effect_ml), resampler)
@@ -181,9 +185,10 @@ class LabelAnatomy(Anatomy):
         known = self.known.figures() if self.known else None
         return {"unit": self.unit} | self.cohort.figures() | {"known": known}
 
-    def _model(self, areas: Array, generated: Any) -> VentricleModel:
-        columns = self.question.columns(generated.covariates)
-        return VentricleModel(areas, generated.target, columns, generated.subjects, self.resampler)
+    def _model(self, areas: Array, images: Any) -> VentricleModel:
+        every = self.question.columns(images.covariates)
+        columns = {name: every[name] for name in self.adjusted_for}
+        return VentricleModel(areas, images.target, columns, images.subjects, self.resampler)
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
         """The same of generated images, with ratios."""
@@ -227,7 +232,8 @@ def _adjusted_auc(
     scores: Array, positive: Array, columns: Columns, subjects: list[str], resampler: SubjectResampler
 ) -> Array:
     """AUC of scores moved to equal covariates; the move itself is not resampled."""
-    model = GroupModel(scores, positive, columns, subjects, squared=[n for n in columns if n == "slice"])
+    usable = {name: columns[name] for name in shared_columns(columns)}
+    model = GroupModel(scores, positive, usable, subjects, squared=[n for n in usable if n == "slice"])
     return _auc(model.adjusted(), model.group, model.subjects, resampler)
 
 

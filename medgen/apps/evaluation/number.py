@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medgen.apps.evaluation.adjustment import complete_rows
 from medgen.apps.evaluation.anatomy import KnownEffect
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import chosen, plane_rows
@@ -92,10 +94,11 @@ class NumberAgreement(Question):
         unit: str,
         volumes: Array | None,
         truth: dict[str, Any],
+        adjusted_for: Sequence[str],
     ) -> Anatomy:
         """Change of area with the number, and spread among those of the same number."""
         slope = truth.get("age_slope_ml_per_year") if self.name == "age" else None
-        return NumberAnatomy(self, areas, real, resampler, unit, volumes, slope)
+        return NumberAnatomy(self, areas, real, resampler, unit, volumes, slope, adjusted_for)
 
 
 class NumberReference(Reference):
@@ -160,15 +163,23 @@ class NumberAnatomy(Anatomy):
         unit: str,
         volumes: Array | None,
         slope_ml: float | None,
+        adjusted_for: Sequence[str],
     ) -> None:
         self.question, self.resampler, self.unit = question, resampler, unit
         self.bands = populated_bands(real.target, real.subjects)
-        self.images, self.subjects = len(areas), len(set(real.subjects))
-        self.values, self.adjusted_for = trend(question, areas, real, resampler, self.bands)
+        self.adjusted_for = list(adjusted_for)
+        self.values = trend(question, areas, real, resampler, self.bands, self.adjusted_for)
+        self.counts = self._counts(real)
         self.known = None
         if volumes is not None and slope_ml:
             columns = question.columns(real.covariates)
             self.known = KnownEffect(areas, volumes, columns, real.subjects, float(slope_ml), resampler)
+
+    def _counts(self, images: Any) -> dict[str, Any]:
+        """What was adjusted for, and the images and subjects of whom that is known."""
+        columns = self.question.columns(images.covariates)
+        used = chosen(images.subjects, complete_rows(columns, self.adjusted_for, len(images.subjects)))
+        return {"adjusted_for": self.adjusted_for, "images": len(used), "subjects": len(set(used))}
 
     def _figures(self, values: dict[str, Array]) -> dict[str, Any]:
         bands = [
@@ -183,17 +194,15 @@ class NumberAnatomy(Anatomy):
 
     def figures(self) -> dict[str, Any]:
         """Slope and spread of the cohort, by band, and the known slope."""
-        counts = {"adjusted_for": self.adjusted_for, "images": self.images, "subjects": self.subjects}
         known = self.known.figures() if self.known else None
-        return {"unit": self.unit} | self._figures(self.values) | counts | {"known": known}
+        return {"unit": self.unit} | self._figures(self.values) | self.counts | {"known": known}
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
         """The same of generated images, with ratios."""
-        values, adjusted_for = trend(self.question, areas, generated, self.resampler, self.bands)
-        counts = {"adjusted_for": adjusted_for, "images": len(areas), "subjects": len(set(generated.subjects))}
+        values = trend(self.question, areas, generated, self.resampler, self.bands, self.adjusted_for)
         return (
             self._figures(values)
-            | counts
+            | self._counts(generated)
             | {
                 "slope_ratio": ratio_of(values["slope"], self.values["slope"]),
                 "spread_ratio": ratio_of(values["spread"], self.values["spread"]),

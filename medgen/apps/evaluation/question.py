@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ class Question(abc.ABC):
         unit: str,
         volumes: Array | None,
         truth: dict[str, Any],
+        adjusted_for: Sequence[str],
     ) -> Anatomy:
         """The cohort's ventricle areas.
 
@@ -124,6 +126,7 @@ class Question(abc.ABC):
             unit: of the areas.
             volumes: ml of each image's subject where it is known, in a simulated cohort.
             truth: what was put into a simulated cohort.
+            adjusted_for: covariates that cohort and generated images alike are adjusted for.
         """
 
     def take(self, dataset: Any, split: str) -> RealImages:

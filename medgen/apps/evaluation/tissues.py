@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medgen.apps.evaluation.adjustment import shared_columns
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import plane_rows
 from medgen.apps.evaluation.real import RealImages, adjustment_columns
@@ -49,13 +50,13 @@ class TissueComparison:
             images: :class:`medgen.apps.evaluation.generated.GeneratedImages`.
 
         Returns:
-            "unit", and by "measures" ("brain", "fluid", "grey", "white"): "real" and "generated" (means),
-            "difference" (at equal covariates), "spread_ratio"; "found", the fraction of images with a brain.
+            "unit", "adjusted_for", and by "measures" ("brain", "fluid", "grey", "white"): "real" and "generated"
+            (means), "difference" (at equal covariates), "spread_ratio"; "found", the fraction of images with a brain.
         """
         seen = images if images.factual.all() else images.subset(images.factual)
         measured = tissue_measures(seen.images.numpy(), self.pixel)
         has = measured["brain"] > 0
-        design = self._design(torch.cat([self.real.covariates, seen.covariates]))
+        design, adjusted_for = self._design(self.real.covariates, seen.covariates)
         group = np.repeat([0.0, 1.0], [len(self.real.subjects), len(seen.subjects)])
         weights = np.concatenate(
             [np.ones((1, len(group))), self.resampler.weights([*self.real.subjects, *seen.subjects])]
@@ -64,37 +65,47 @@ class TissueComparison:
         for name, values in measured.items():
             outcome = np.concatenate([self.measured[name], values])
             made[name] = _compared(outcome, group, design, weights)
-        return {"unit": self.unit, "found": float(has.mean()), "measures": made}
+        return {"unit": self.unit, "found": float(has.mean()), "adjusted_for": adjusted_for, "measures": made}
 
-    def _design(self, values: torch.Tensor) -> Array:
-        """Columns of the covariates that are known; NaN where one is not."""
+    def _design(self, real: torch.Tensor, generated: torch.Tensor) -> tuple[Array, list[str]]:
+        """Columns of the covariates that are known on both sides, NaN where one is not; and their names."""
+        values = torch.cat([real, generated])
+        sides = [adjustment_columns(self.covariates, side, "") for side in (real, generated)]
+        names = [name for name in shared_columns(*sides) if not name.startswith("plane")]
         columns = [np.ones(len(values))]
-        for name, column in adjustment_columns(self.covariates, values, "").items():
-            known = column[np.isfinite(column)]
-            if not len(known) or np.ptp(known) < 1e-9 or name.startswith("plane"):
-                continue
-            filled = np.where(np.isfinite(column), column, known.mean())  # unknown: as the average
-            columns += centred_columns(filled, squared=name == "slice")[0]
+        for name in names:
+            column = np.concatenate([side[name] for side in sides])
+            known = np.isfinite(column)
+            for part in centred_columns(column[known], squared=name == "slice")[0]:
+                columns.append(np.full(len(column), np.nan))
+                columns[-1][known] = part
         for rows in list(plane_rows(self.covariates, values).values())[1:]:
             columns.append(rows.astype(np.float64))
-            if "slice" in self.covariates:
+            if "slice" in names:
                 place = values[:, self.covariates.index("slice")].double().numpy()
                 columns.append(np.where(rows & np.isfinite(place), place - np.nanmean(place[rows]), 0))
-        return np.stack(columns, 1)
+        return np.stack(columns, 1), names
 
 
 def _compared(outcome: Array, group: Array, design: Array, weights: Array) -> dict[str, Any]:
-    """Means, difference and spread ratio of one measure; images without a brain have none."""
+    """Means, difference and spread ratio of one measure; images without a brain have none.
+
+    Images that lack a covariate that is adjusted for count in the means alone.
+    """
     nothing = {"value": None, "low": None, "high": None}
     usable = np.isfinite(outcome)
+    means = []
+    for side in (0.0, 1.0):
+        rows = usable & (group == side)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means.append(weights[:, rows] @ outcome[rows] / weights[:, rows].sum(1))
+    usable &= np.isfinite(design).all(1)
     outcome, group, design, weights = outcome[usable], group[usable], design[usable], weights[:, usable]
     if min((group == 0).sum(), (group == 1).sum()) <= design.shape[1]:
         return dict.fromkeys(("real", "generated", "difference", "percent", "spread_ratio"), nothing)
-    means, spreads = [], []
+    spreads = []
     for side in (0.0, 1.0):
         rows = group == side
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means.append(weights[:, rows] @ outcome[rows] / weights[:, rows].sum(1))
         solution = weighted_fit(design[rows], outcome[rows], weights[:, rows])
         spreads.append(residual_spread(design[rows], outcome[rows], solution, weights[:, rows]))
     varies = float(spreads[0][0]) > 1e-6 * abs(float(means[0][0]))  # drawn phantoms may be all of one size

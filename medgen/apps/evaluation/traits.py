@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medgen.apps.evaluation.adjustment import shared_columns
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import RealImages
@@ -127,19 +128,29 @@ class TraitTrend:
         trait: with its held-out images.
         predicted: what the model says of them.
         resampler: draws of subjects.
+        adjusted_for: covariates that real and generated images alike are adjusted for.
     """
 
-    def __init__(self, question: Question, trait: Trait, predicted: Array, resampler: SubjectResampler) -> None:
-        self.question, self.resampler = question, resampler
+    def __init__(
+        self,
+        question: Question,
+        trait: Trait,
+        predicted: Array,
+        resampler: SubjectResampler,
+        adjusted_for: Sequence[str] = (),
+    ) -> None:
+        self.question, self.resampler, self.adjusted_for = question, resampler, list(adjusted_for)
         test, true = trait.images["test"], trait.values["test"]
         self.bands = populated_bands(test.target, test.subjects)
         weights = np.concatenate([np.ones((1, len(true))), resampler.weights(test.subjects)])
         self.agreement = agreement(true, predicted, weights)
         residual = [_without(values, test.target) for values in (true, predicted)]
         self.at_equal_number = agreement(residual[0], residual[1], weights)["correlation"]
-        self.true, self.adjusted_for = trend(question, true, test, resampler, self.bands)
-        self.predicted, _ = trend(question, predicted, test, resampler, self.bands)
+        self.true, self.predicted = (self._trend(values, test) for values in (true, predicted))
         self.counts = {"images": len(true), "subjects": len(set(test.subjects))}
+
+    def _trend(self, values: Array, images: Any) -> dict[str, Array]:
+        return trend(self.question, values, images, self.resampler, self.bands, self.adjusted_for)
 
     def figures(self) -> dict[str, Any]:
         """Of held-out people: "true", "predicted", and how far the predictions agree."""
@@ -155,7 +166,7 @@ class TraitTrend:
 
     def compare(self, predicted: Array, generated: Any) -> dict[str, Any]:
         """Of generated images, with ratios to the predictions of held-out real ones."""
-        values, _ = trend(self.question, predicted, generated, self.resampler, self.bands)
+        values = self._trend(predicted, generated)
         return self._figures(values) | {
             "slope_ratio": ratio_of(values["slope"], self.predicted["slope"]),
             "spread_ratio": ratio_of(values["spread"], self.predicted["spread"]),
@@ -204,7 +215,9 @@ def trait_figures(
     for trait in traits:
         model, test = trained(trait), trait.images["test"]
         predicted = model.scores(test.images)
-        found = TraitTrend(question, trait, predicted, resampler)
+        sides = (test, *generated.values())
+        adjusted_for = shared_columns(*(question.columns(images.covariates) for images in sides))
+        found = TraitTrend(question, trait, predicted, resampler, adjusted_for)
         real[trait.name] = found.figures()
         scores = {scale: model.scores(images.images) for scale, images in generated.items()}
         for scale, images in generated.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.apps.evaluation.adjustment import complete_rows
+from medgen.apps.evaluation.planes import chosen
 from medgen.apps.evaluation.question import Question
 from medgen.metrics import SubjectResampler, band_starts, number_trend
 
@@ -32,8 +35,13 @@ def band_ends(start: float, name: str) -> dict[str, float | None]:
 
 
 def trend(
-    question: Question, measured: Array, images: Any, resampler: SubjectResampler, bands: list[float]
-) -> tuple[dict[str, Array], list[str]]:
+    question: Question,
+    measured: Array,
+    images: Any,
+    resampler: SubjectResampler,
+    bands: list[float],
+    adjusted_for: Sequence[str],
+) -> dict[str, Array]:
     """Slope, spread, and means by band, of a measurement of images; estimate first and then the replicates.
 
     Args:
@@ -42,14 +50,15 @@ def trend(
         images: real or generated ones, with their "target" (the number), "covariates" and "subjects".
         resampler: draws of subjects.
         bands: where bands of the number begin.
+        adjusted_for: the covariates that enter, the same on all sides that are compared (see
+            :func:`medgen.apps.evaluation.adjustment.shared_columns`); images that lack one are left out.
 
     Returns:
-        What :func:`medgen.metrics.number_trend` gives, and the names of the covariates that were adjusted for: those
-        that are known of every image and vary.
+        What :func:`medgen.metrics.number_trend` gives.
     """
-    columns = question.columns(images.covariates)
-    known = {name: column for name, column in columns.items() if np.isfinite(column).all() and np.ptp(column) > 0}
+    columns, names = question.columns(images.covariates), list(adjusted_for)
+    rows = complete_rows(columns, names, len(measured))
+    known = {name: columns[name][rows] for name in names}
     place = known.pop("slice", None)
-    weights = np.concatenate([np.ones((1, len(measured))), resampler.weights(images.subjects)])
-    found = number_trend(measured, images.target, place, list(known.values()), weights, bands, BAND)
-    return found, [*known, *(["slice"] if place is not None else [])]
+    weights = np.concatenate([np.ones((1, int(rows.sum()))), resampler.weights(chosen(images.subjects, rows))])
+    return number_trend(measured[rows], images.target[rows], place, list(known.values()), weights, bands, BAND)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medgen.apps.evaluation.adjustment import shared_columns
 from medgen.apps.evaluation.anatomy import known_volumes
 from medgen.apps.evaluation.generated import GeneratedImages
 from medgen.apps.evaluation.planes import Rows, axial_rows
@@ -59,13 +60,15 @@ def ventricle_figures(
     if not len(whole.subjects):
         logger.info("ventricles: no image is axial, so none is measured")
         return None, {}
-    unit = ("ml" if whole.images.ndim == 5 else "mm²") if pixel_mm else "pixels"
+    volume = whole.images.ndim == 5
+    unit = ("ml" if volume else "mm²") if pixel_mm else "voxels" if volume else "pixels"
     volumes, truth = known_volumes(cohort, whole.subjects), getattr(cohort, "ground_truth", None) or {}
-    of_cohort = question.anatomy(_sizes(whole.images, pixel_mm), whole, resampler, unit, volumes, truth)
+    shown = {scale: _measurable(covariates, made.images, made.covariates) for scale, made in generated.items()}
+    seen_at = {s: made if shown[s].all() else made.subset(shown[s]) for s, made in generated.items()}
+    adjusted_for = shared_columns(*(question.columns(of.covariates) for of in (whole, *seen_at.values())))
+    of_cohort = question.anatomy(_sizes(whole.images, pixel_mm), whole, resampler, unit, volumes, truth, adjusted_for)
     plotted: dict[str, Any] = {}
-    for row, (_, images) in zip(rows, generated.items(), strict=True):
-        chosen = _measurable(covariates, images.images, images.covariates)
-        seen = images if chosen.all() else images.subset(chosen)
+    for row, seen in zip(rows, seen_at.values(), strict=True):
         measured = _sizes(seen.images, pixel_mm)
         row["ventricles"] = of_cohort.compare(measured, seen)
         if row["main"]:
@@ -79,6 +82,7 @@ def _measurable(covariates: Covariates, images: Tensor, values: Tensor) -> Rows:
 
 
 def _sizes(images: Tensor, pixel_mm: float | None) -> NDArray[np.float64]:
-    """Areas in mm² of slices, volumes in ml of volumes."""
+    """Areas in mm² of slices, volumes in ml of volumes; pixels and voxels where their size is not known."""
     measure = ventricle_volume if images.ndim == 5 else ventricle_area
-    return measure(images.numpy(), pixel_mm or 1.0)
+    per_voxel = 1000.0 if images.ndim == 5 and not pixel_mm else 1.0  # ml of voxels of 1 mm
+    return per_voxel * measure(images.numpy(), pixel_mm or 1.0)

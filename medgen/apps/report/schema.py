@@ -122,6 +122,7 @@ _TISSUES = _object(
     {
         "unit": _TEXT,
         "found": _NUMBER,
+        "adjusted_for": {"type": "array", "items": _TEXT},
         "measures": _object(dict.fromkeys(("brain", "fluid", "grey", "white"), _TISSUE)),
     }
 )
