@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medgen.metrics.aligned import ShiftedImages
-from medgen.metrics.checks import finite_array
+from medgen.metrics.checks import check_finite
 from medgen.metrics.neighbours import Neighbours
 from medgen.metrics.places import Places, subject_codes
 from medgen.metrics.poses import poses
@@ -136,7 +136,8 @@ class AlignedSearch:
 
 
 def _checked(images: ArrayLike, name: str) -> Tensor:
-    tensor = torch.as_tensor(finite_array(images, name), dtype=torch.float32)
+    check_finite(images, name)
+    tensor = torch.as_tensor(images, dtype=torch.float32)
     if tensor.ndim not in (4, 5):
         raise ValueError(f"{name}: expected 2D or 3D images (N, C, *spatial), found {tuple(tensor.shape)}")
     return tensor

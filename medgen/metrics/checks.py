@@ -12,6 +12,7 @@ __all__ = [
     "IntensityRange",
     "OneColourError",
     "ScaleError",
+    "check_finite",
     "check_same_scale",
     "feature_pair",
     "finite_array",
@@ -70,7 +71,9 @@ class IntensityRange(NamedTuple):
         return f"[{self.low:.3g}, {self.high:.3g}]"
 
 
-def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", "b")) -> list[str]:
+def check_same_scale(
+    a: ArrayLike | IntensityRange, b: ArrayLike | IntensityRange, names: tuple[str, str] = ("a", "b")
+) -> list[str]:
     """Refuse two sets of images whose intensities are scaled by different conventions.
 
     A distance between images in [0, 1] and images in [-1, 1], or [0, 255], measures the mistake, not the generator.
@@ -78,8 +81,8 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
     many, and extents that differ more than fourfold. Lesser differences are returned as notices.
 
     Args:
-        a: images of any shape.
-        b: images of any shape.
+        a: images of any shape, or their range.
+        b: the same.
         names: what to call the two sides in messages.
 
     Returns:
@@ -90,7 +93,12 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
         ScaleError: when the sides are scaled differently; a ``ValueError``.
         ValueError: when a pixel is not finite.
     """
-    ranges = [IntensityRange.of(finite_array(images, name)) for images, name in zip((a, b), names, strict=True)]
+    ranges = []
+    for images, name in zip((a, b), names, strict=True):
+        if not isinstance(images, IntensityRange):
+            check_finite(images, name)
+            images = IntensityRange.of(images)
+        ranges.append(images)
     first, second = ranges
     extents = [max(r.high - r.low, 1e-12) for r in ranges]
     for name, found, extent in zip(names, ranges, extents, strict=True):
@@ -109,12 +117,19 @@ def check_same_scale(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("a", 
 def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Return ``values`` as float64, or raise ``ValueError`` naming what is empty or not finite."""
     array = np.asarray(values, dtype=np.float64)
+    check_finite(array, name)
+    return array
+
+
+def check_finite(values: ArrayLike, name: str) -> None:
+    """Raise ``ValueError`` as :func:`finite_array`; ``values`` such as a set of images are not copied."""
+    array = np.asarray(values)
     if array.size == 0:
         raise ValueError(f"{name}: expected values, found an empty array of shape {array.shape}")
-    bad = int((~np.isfinite(array)).sum())
+    parts = array if array.ndim > 2 else [array]  # images one by one
+    bad = sum(int((~np.isfinite(part)).sum()) for part in parts)
     if bad:
         raise ValueError(f"{name}: {bad} of {array.size} values are NaN or infinite; expected finite values")
-    return array
 
 
 def feature_pair(a: ArrayLike, b: ArrayLike, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

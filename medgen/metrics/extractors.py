@@ -113,7 +113,7 @@ class Pixels(FeatureExtractor):
 
     def features(self, images: Tensor) -> NDArray[np.float64]:
         """Pixels ``(N, C * prod(spatial))``."""
-        result: NDArray[np.float64] = images.flatten(1).double().cpu().numpy()
+        result: NDArray[np.float64] = images.flatten(1).cpu().double().numpy()
         return result
 
 
@@ -163,7 +163,7 @@ class _Network(FeatureExtractor):
 
     @torch.no_grad()
     def _blocks(self, images: Tensor, function: Any) -> NDArray[np.float64]:
-        parts = [function(part.to(self.device, torch.float32)).double().cpu() for part in images.split(BLOCK)]
+        parts = [function(part.to(self.device, torch.float32)).cpu().double() for part in images.split(BLOCK)]
         result: NDArray[np.float64] = torch.cat(parts).numpy()
         return result
 
@@ -183,7 +183,8 @@ class Inception(_Network):
         """Of 1,008 classes, of 2D images; without the last layer's bias, as the published scores are."""
         if images.ndim != 4:
             return None
-        return self._blocks(images, lambda part: self.network(_bytes(_colours(part)))[1].double().softmax(1))
+        logits = self._blocks(images, lambda part: self.network(_bytes(_colours(part)))[1])
+        return torch.from_numpy(logits).softmax(1).numpy()
 
 
 class RadImageNet(_Network):

@@ -118,8 +118,11 @@ class FeatureModel(abc.ABC):
             Itself, trained.
 
         Raises:
-            ValueError: when a subject is in both splits, a split lacks a class or has one value, or lengths differ.
+            ValueError: when a subject is in both splits, a split lacks a class or has one value, lengths differ, all
+                training images are the same, or training diverges before its first epoch ends.
         """
+        if len(images) and bool((images == images[:1]).all()):
+            raise ValueError(f"training images: all {len(images)} are the same; a {self.name} learns from what differs")
         volumes = images.ndim == 5
         images, validation_images = views(images), views(validation_images)
         truth = self._targets(labels, len(images), subjects, "training")
@@ -141,7 +144,10 @@ class FeatureModel(abc.ABC):
         self._centre, self._scale = torch.zeros(1), torch.ones(1)
         raw = torch.from_numpy(self.features(images))
         spread = raw.std(0)
-        self._centre, self._scale = raw.mean(0).float(), spread.clamp(min=0.1 * float(spread.median())).float()
+        least = 0.1 * float(spread.median()) or 0.1 * float(spread.max())  # half of the features may not vary
+        if not least > 0:
+            raise ValueError(f"training images: the features of the {self.name} are the same for all {len(images)}")
+        self._centre, self._scale = raw.mean(0).float(), spread.clamp(min=least).float()
         return self
 
     def _train(
@@ -180,7 +186,13 @@ class FeatureModel(abc.ABC):
                 schedule.step()
                 total += float(loss.detach())
             self._network = network.eval()
-            value = self._validation_loss(*validation)
+            try:
+                value = self._validation_loss(*validation)
+            except ValueError:  # predictions that are not finite
+                value = math.nan
+            if not math.isfinite(total + value):
+                self._diverged(epoch, bool(kept))
+                break
             self.history.append({"epoch": epoch, "train": total / per_epoch, "validation": value})
             if value < best:
                 best, waited, kept = value, 0, copy.deepcopy(network.state_dict())
@@ -190,6 +202,12 @@ class FeatureModel(abc.ABC):
                     break
         network.load_state_dict(kept)
         logger.info("%s stopped after %d epochs, best validation loss %.3f", self.name, len(self.history), best)
+
+    def _diverged(self, epoch: int, kept: bool) -> None:
+        text = f"the {self.name} diverged in epoch {epoch + 1} of training: its loss is no longer finite"
+        if not kept:
+            raise ValueError(f"{text}; expected a learning rate that it can follow, found {self.learning_rate:g}")
+        logger.warning("%s; it stays as it was in its best epoch", text)
 
     def features(self, images: Tensor) -> NDArray[np.float64]:
         """Features of images ``(N, C, H, W)``, each with mean 0 and spread 1 over the training images.

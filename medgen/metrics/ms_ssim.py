@@ -50,7 +50,7 @@ def ms_ssim(a: Tensor, b: Tensor, block: int = 64) -> NDArray[np.float64]:
         )
         for part_a, part_b in zip(a.split(block), b.split(block), strict=True)
     ]  # fmt: skip
-    result: NDArray[np.float64] = torch.cat(found).flatten().double().cpu().numpy()
+    result: NDArray[np.float64] = torch.cat(found).flatten().cpu().double().numpy()
     return result
 
 

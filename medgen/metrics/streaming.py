@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.exceptions import NotComputableError
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.metrics.frechet import frechet_of_moments
+from medgen.metrics.gathering import gathered, number_of, summed
 from medgen.metrics.inception_score import InceptionScore, inception_score
 from medgen.metrics.kernel import KernelDistance, kernel_distance
 from medgen.metrics.manifold import Manifold, manifold_figures
@@ -38,18 +38,14 @@ class _SampleMetric(Metric):
         features: turns a batch of images into features ``(B, D)``, tensor or array; None where the engine gives
             features already.
         output_transform: turns the engine's output into ``(generated, real)``; either may be None.
-        device: where sums are kept; the features go to the CPU in any case.
     """
 
     def __init__(
-        self,
-        features: Features | None = None,
-        output_transform: Callable[[Any], Any] = lambda output: output,
-        device: str | torch.device = "cpu",
+        self, features: Features | None = None, output_transform: Callable[[Any], Any] = lambda output: output
     ) -> None:
         self.features = features
-        # not "required": an output is a pair already, never a dict of y_pred and y
-        super().__init__(output_transform=output_transform, device=device)
+        # features and sums are on the CPU, in float64, which not every accelerator has
+        super().__init__(output_transform=output_transform, device="cpu")
 
     def _of(self, images: Tensor) -> Tensor:
         found = images if self.features is None else self.features(images)
@@ -109,7 +105,7 @@ class FrechetDistanceMetric(_SampleMetric):
                 count, (n, s, p) = sums[0].clone(), sums
                 total = s + n * shift
                 products = p + torch.outer(s, shift) + torch.outer(shift, s) + n * torch.outer(shift, shift)
-            count, total, products = (_summed(x) for x in (count, total, products))
+            count, total, products = (summed(x) for x in (count, total, products))
             if count < 2:
                 raise NotComputableError(f"FrechetDistanceMetric: {int(count)} {name} images; expected two or more")
             mean = total / count
@@ -119,19 +115,31 @@ class FrechetDistanceMetric(_SampleMetric):
 
 
 class _Collecting(_SampleMetric):
-    """A metric that needs all features of both sides."""
+    """A metric that needs all features of both sides, and the subjects of images that are not independent.
+
+    Batches are ``(generated, real)``, or ``(generated, real, subjects of generated, subjects of real)`` with a list of
+    names a side, or None for a side whose images are each their own.
+    """
 
     @reinit__is_reduced
     def reset(self) -> None:
         """Forget everything."""
         self._kept: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._names: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     @reinit__is_reduced
     def update(self, output: Any) -> None:
-        """Add a batch ``(generated, real)``."""
-        for kept, images in zip(self._kept, self._pair(output), strict=True):
-            if images is not None and len(images):
-                kept.append(self._of(images))
+        """Add a batch."""
+        named = isinstance(output, (tuple, list)) and len(output) == 4
+        pair, subjects = self._pair(output[:2] if named else output), output[2:] if named else (None, None)
+        for kept, names, images, own in zip(self._kept, self._names, pair, subjects, strict=True):
+            if images is None or not len(images):
+                continue
+            if own is not None and len(own) != len(images):
+                raise ValueError(f"{type(self).__name__}: expected {len(images)} subjects of a batch, found {len(own)}")
+            kept.append(self._of(images))
+            if own is not None:
+                names.append(torch.tensor([[number_of(str(name))] for name in own], dtype=torch.float64))
 
     def _all(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         sides = [gathered(torch.cat(kept) if kept else None).numpy() for kept in self._kept]
@@ -141,23 +149,43 @@ class _Collecting(_SampleMetric):
             )
         return sides[0], sides[1]
 
+    def _groups(self) -> list[list[int] | None]:
+        """Numbers of the subjects of either side over all processes; None where none was named."""
+        found: list[list[int] | None] = []
+        for side, kept, names in zip(("generated", "real"), self._kept, self._names, strict=True):
+            numbers = gathered(torch.cat(names) if names else None).flatten().tolist()
+            count = len(gathered(torch.cat([part[:, :1] for part in kept]) if kept else None))
+            if len(numbers) not in (0, count):
+                raise ValueError(
+                    f"{type(self).__name__}: subjects of {len(numbers)} of {count} {side} images; expected all or none"
+                )
+            found.append([int(number) for number in numbers] or None)
+        return found
+
 
 class KernelDistanceMetric(_Collecting):
-    """:func:`medgen.metrics.kernel_distance` of batches, with its error. Arguments are those of the base class."""
+    """:func:`medgen.metrics.kernel_distance` of batches, with its error.
+
+    Arguments are those of the base class. Give the subjects of slices with the batches, ``(generated, real, subjects of
+    generated, subjects of real)``, or the error takes them for independent; the subject of a generated image is the one
+    whose covariates were asked for.
+    """
 
     def compute(self) -> KernelDistance:
         """Return the distance over all processes."""
-        return kernel_distance(*self._all())
+        return kernel_distance(*self._all(), *self._groups())
 
 
 class ManifoldMetric(_Collecting):
     """Precision, recall, density and coverage of batches (:func:`medgen.metrics.manifold_figures`).
 
+    With the subjects of real slices, ``(generated, real, None, subjects of real)``, slices of one brain are not each
+    other's neighbours.
+
     Args:
         k: the neighbour that a neighbourhood reaches.
         features: as in the base class.
         output_transform: as in the base class.
-        device: as in the base class.
     """
 
     def __init__(
@@ -165,15 +193,15 @@ class ManifoldMetric(_Collecting):
         k: int = 5,
         features: Features | None = None,
         output_transform: Callable[[Any], Any] = lambda output: output,
-        device: str | torch.device = "cpu",
     ) -> None:
         self.k = k
-        super().__init__(features, output_transform, device)
+        super().__init__(features, output_transform)
 
     def compute(self) -> Manifold:
         """Return the four figures over all processes."""
         generated, real = self._all()
-        return manifold_figures(real, generated, self.k)
+        of_generated, of_real = self._groups()
+        return manifold_figures(real, generated, self.k, of_real, of_generated)
 
 
 class InceptionScoreMetric(_SampleMetric):
@@ -183,7 +211,6 @@ class InceptionScoreMetric(_SampleMetric):
         splits: parts that the score is computed in.
         features: turns images into class probabilities ``(B, K)``.
         output_transform: turns the engine's output into the batch of images or probabilities.
-        device: as in the base class.
     """
 
     def __init__(
@@ -191,10 +218,9 @@ class InceptionScoreMetric(_SampleMetric):
         splits: int = 1,
         features: Features | None = None,
         output_transform: Callable[[Any], Any] = lambda output: output,
-        device: str | torch.device = "cpu",
     ) -> None:
         self.splits = splits
-        super().__init__(features, output_transform, device)
+        super().__init__(features, output_transform)
 
     @reinit__is_reduced
     def reset(self) -> None:
@@ -254,39 +280,3 @@ class SampleMSSSIMMetric(Metric):
         if len(everything) < 2:
             raise NotComputableError(f"SampleMSSSIMMetric: {len(everything)} images; expected two or more")
         return sample_ms_ssim(everything.to(self._device), pairs=self.pairs)
-
-
-def gathered(rows: Tensor | None) -> Tensor:
-    """Return the rows ``(n, ...)`` of all processes in the order of their ranks.
-
-    Processes may hold different n, or None.
-    """
-    if idist.get_world_size() == 1:
-        return torch.empty(0) if rows is None else rows
-    device = idist.device()
-    described: Any = idist.all_gather(
-        torch.tensor([[-1] * 8 if rows is None else [rows.ndim, *rows.shape, *[0] * (7 - rows.ndim)]], device=device)
-    )
-    held = [entry for entry in described.tolist() if entry[0] > 0]
-    if not held:
-        return torch.empty(0)
-    trailing = held[0][2 : 1 + held[0][0]]
-    most = max(entry[1] for entry in held)
-    kind = torch.float64 if rows is None else rows.dtype
-    # a process without rows does not know their type, and all must send the same
-    kinds: Any = idist.all_gather(torch.tensor([int(kind == torch.float32)], device=device))
-    kind = torch.float32 if int(kinds.sum()) else torch.float64
-    padded = torch.zeros(most, *trailing, dtype=kind, device=device)
-    if rows is not None:
-        padded[: len(rows)] = rows.to(device)
-    everything: Any = idist.all_gather(padded)
-    parts = everything.cpu().split(most)
-    return torch.cat([part[: max(entry[1], 0)] for part, entry in zip(parts, described.tolist(), strict=True)])
-
-
-def _summed(value: Tensor) -> Tensor:
-    if idist.get_world_size() == 1:
-        return value
-    total: Any = idist.all_reduce(value.to(idist.device()))
-    result: Tensor = total.cpu()
-    return result

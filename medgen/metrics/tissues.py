@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medgen.metrics.checks import finite_array
+from medgen.metrics.checks import check_finite
 from medgen.metrics.ventricles import brain_mask
 
 __all__ = ["tissue_measures"]
@@ -35,13 +35,14 @@ def tissue_measures(images: ArrayLike, pixel_mm: float | Sequence[float] = 1.0) 
     Raises:
         ValueError: on another shape, a pixel size that is not positive, or pixels that are not finite.
     """
-    array = finite_array(images, "images")
+    check_finite(images, "images")
+    array = np.asarray(images)  # one image at a time in float64
     if array.ndim not in (4, 5):
         raise ValueError(f"images: expected (N, C, H, W) or (N, C, X, Y, Z), found {array.shape}")
     size = np.broadcast_to(np.asarray(pixel_mm, np.float64), (array.ndim - 2,))
     if not (np.isfinite(size).all() and (size > 0).all()):
         raise ValueError(f"pixel_mm: expected a positive size in mm, found {pixel_mm}")
-    rows = np.array([_measure((image[0] + 1) / 2) for image in array])
+    rows = np.array([_measure((image[0].astype(np.float64) + 1) / 2) for image in array])
     found = dict(zip(("brain", "fluid", "grey", "white"), rows.T, strict=True))
     return found | {"brain": found["brain"] * float(size.prod())}
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from medgen.metrics.checks import finite_array
+from medgen.metrics.checks import check_finite, finite_array
 
 __all__ = ["brain_mask", "fluid_fraction", "ventricle_area", "ventricle_volume"]
 
@@ -39,7 +39,8 @@ def ventricle_area(images: ArrayLike, pixel_mm: float | tuple[float, float] = 1.
     Raises:
         ValueError: on another shape, a pixel size that is not positive, or pixels that are not finite.
     """
-    array = finite_array(images, "images")
+    check_finite(images, "images")
+    array = np.asarray(images)  # one image at a time in float64
     if array.ndim == 4:
         array = array[:, 0]
     if array.ndim != 3:
@@ -47,7 +48,7 @@ def ventricle_area(images: ArrayLike, pixel_mm: float | tuple[float, float] = 1.
     size = np.broadcast_to(np.asarray(pixel_mm, np.float64), (2,))
     if not (np.isfinite(size).all() and (size > 0).all()):
         raise ValueError(f"pixel_mm: expected a positive size in mm, found {pixel_mm}")
-    return np.array([fluid_fraction(image).sum() for image in array], dtype=np.float64) * float(size.prod())
+    return np.array([fluid_fraction(image.astype(np.float64)).sum() for image in array]) * float(size.prod())
 
 
 def ventricle_volume(volumes: ArrayLike, voxel_mm: float | tuple[float, float, float] = 1.0) -> NDArray[np.float64]:

@@ -1,9 +1,12 @@
 """What may be compared, and who is nearest."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from medgen.metrics import OneColourError, check_same_scale, nearest_neighbours
+from medgen.metrics import IntensityRange, OneColourError, check_same_scale, nearest_neighbours
+from medgen.metrics.checks import check_finite
 
 
 def _brains(random, count=20):
@@ -76,3 +79,23 @@ def test_each_subject_is_listed_once():
 def test_refuses_unknown_kind():
     with pytest.raises(ValueError, match="'cosine'"):
         nearest_neighbours(np.ones((2, 3)), np.ones((2, 3)), kind="cosine")
+
+
+def test_finite_values_are_checked_without_a_copy():
+    images = np.zeros((40, 1, 64, 64), np.float16)
+    tracemalloc.start()
+    check_finite(images, "images")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < images.nbytes / 4
+    images[3, 0, 1, 2] = np.inf
+    with pytest.raises(ValueError, match="images: 1 of 163840 values are NaN or infinite"):
+        check_finite(images, "images")
+
+
+def test_a_range_stands_for_its_images():
+    random = np.random.default_rng(0)
+    a, b = random.uniform(-1, 1, (2, 5, 1, 8, 8))
+    assert check_same_scale(a, IntensityRange.of(b)) == check_same_scale(a, b) == []
+    with pytest.raises(ValueError, match="scaled differently"):
+        check_same_scale(100 * a, IntensityRange.of(b))

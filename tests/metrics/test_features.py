@@ -103,6 +103,16 @@ def test_refuses(classifier):
         FeatureClassifier().fit(images, np.zeros(24), names, images, labels, names)
 
 
+def test_says_why_nothing_can_be_learned():
+    images, labels, names = _spots(8)
+    others = [f"other {name}" for name in names]
+    with pytest.raises(ValueError, match="training images: all 24 are the same; a feature classifier learns from what"):
+        FeatureClassifier(epochs=1).fit(torch.zeros_like(images), labels, names, images, labels, others)
+    numbers = np.linspace(60, 90, 24)
+    with pytest.raises(ValueError, match=r"feature regressor diverged in epoch 1 .*learning rate .*found 1e\+30"):
+        FeatureRegressor(epochs=3, learning_rate=1e30, amp=False).fit(images, numbers, names, images, numbers, others)
+
+
 def _sized(subjects, seed):
     """Spots as above whose radius is the number to learn: 40 years at 5 pixels, 8 years a pixel."""
     images, _, names = _spots(subjects, seed=seed, effect=0.0)

@@ -35,10 +35,28 @@ def run(rank, processes):
     engine = Engine(lambda engine, batch: batch)
     for name in NAMES[:3]:
         getattr(metrics, name)(output_transform=lambda output: output["pair"]).attach(engine, name)
+    people = engine_of_subjects(batches, rank, processes)
     one_side = {"output_transform": lambda output: (output["pair"][1] - 50).softmax(1)}
     metrics.InceptionScoreMetric(**one_side).attach(engine, NAMES[3])
     metrics.SampleMSSSIMMetric(output_transform=lambda output: output["images"]).attach(engine, "SampleMSSSIMMetric")
     engine.run(batches[rank::processes][: 5 if rank else None])
+    return engine.state.metrics | people
+
+
+def engine_of_subjects(batches, rank, processes):
+    """The distances of batches that say whose images they are: person 0 to 19 on both sides, in turn."""
+    counts, named = [0, 0], []
+    for batch in batches:
+        names = []
+        for side, images in enumerate(batch["pair"]):
+            number = 0 if images is None else len(images)
+            names.append([f"person {place % 20}" for place in range(counts[side], counts[side] + number)])
+            counts[side] += number
+        named.append((*batch["pair"], *names))
+    engine = Engine(lambda engine, batch: batch)
+    metrics.KernelDistanceMetric().attach(engine, "kernel of people")
+    metrics.ManifoldMetric(output_transform=lambda of: (*of[:2], None, of[3])).attach(engine, "manifold of people")
+    engine.run(named[rank::processes][: 5 if rank else None])
     return engine.state.metrics
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises of a damaged file
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,12 @@ from numpy.typing import NDArray
 
 from medgen.files import atomic_write, private_directory
 
-__all__ = ["StageCache"]
+__all__ = ["DAMAGED", "StageCache"]
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
+# what a file that was cut short, or in which a bit was flipped, raises when numpy or torch reads it
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, UnpicklingError, zipfile.BadZipFile, zlib.error)
 
 
 class StageCache:
@@ -40,7 +45,7 @@ class StageCache:
             try:
                 with np.load(path, allow_pickle=False) as stored:
                     return {name: stored[name] for name in stored.files}
-            except (OSError, ValueError, EOFError, KeyError) as error:
+            except DAMAGED as error:
                 logger.warning("%s cannot be read (%s); it is made anew", path, error)
         result = make()
         with atomic_write(path, permissions=0o600) as temporary:

@@ -15,6 +15,7 @@ from medgen.apps.evaluation.real import RealImages
 from medgen.apps.evaluation.tissues import TissueComparison
 from medgen.covariates import Covariates
 from medgen.metrics import FeatureExtractor, IntensityRange, SubjectResampler, check_same_scale, distance_name
+from medgen.metrics.checks import check_finite
 from medgen.metrics.feature_model import FeatureModel
 
 __all__ = ["Fidelity", "checked_scale", "clamped"]
@@ -27,9 +28,11 @@ def checked_scale(generated: Mapping[float, GeneratedImages], held_out: RealImag
         ScaleError: as :func:`medgen.metrics.check_same_scale`.
     """
     notices = []
+    check_finite(held_out.images.numpy(), "held-out real")
+    real = IntensityRange.of(held_out.images.numpy())
     for images in generated.values():
         named = (f"generated at guidance {images.guidance:g}", "held-out real")
-        notices += check_same_scale(images.images.numpy(), held_out.images.numpy(), named)
+        notices += check_same_scale(images.images.numpy(), real, named)
     return notices
 
 

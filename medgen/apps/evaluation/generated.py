@@ -101,7 +101,9 @@ class Generator:
         chunk: int = 32,
     ) -> None:
         self.network, self.process, self.sampler, self.codec = network, process, sampler, codec
-        self.cache, self.model_hash, self.seed, self.chunk = cache, model_hash, seed, chunk
+        self.cache, self.seed, self.chunk = cache, seed, chunk
+        behind = getattr(codec, "sha256", None)  # the same weights behind another codec give other images
+        self.made_by = (model_hash, behind) if behind else (model_hash,)
 
     def __call__(self, profiles: RealImages, question: Question, guidance: float) -> GeneratedImages:
         """Generate n profiles in every variant that the question wants.
@@ -122,7 +124,7 @@ class Generator:
             covariates = torch.cat([asked[n * v + start : n * v + stop] for v in range(variants)])
             seeds = [seed_from("evaluation", self.seed, index) for index in range(start, stop)] * variants
             key = key_of(
-                self.model_hash, _described(self.process), _described(sampler), guidance, shape, seeds,
+                *self.made_by, _described(self.process), _described(sampler), guidance, shape, seeds,
                 [[None if v != v else v for v in row] for row in covariates.tolist()],
             )  # fmt: skip
             made = self.cache.arrays(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medgen import __version__
-from medgen.apps.evaluation.cache import StageCache
+from medgen.apps.evaluation.cache import DAMAGED, StageCache
 from medgen.apps.evaluation.figures import Columns
 from medgen.apps.evaluation.real import RealImages
 from medgen.files import key_of
@@ -38,8 +38,13 @@ def trained_judge(
     key = key_of(__version__, train.digest(), validation.digest(), settings)
     path = cache.path(kind, key, ".pt")
     if path.is_file():
-        logger.info("%s: found %s", kind, path.name)
-        return judge.load(path, key)
+        try:
+            found = judge.load(path, key)
+        except DAMAGED as error:
+            logger.warning("%s cannot be read (%s); the %s is trained anew", path, error, kind)
+        else:
+            logger.info("%s: found %s", kind, path.name)
+            return found
     logger.info("%s: training on %d images", kind, len(train.subjects))
     others = torch.from_numpy(np.stack(list(columns.values()), axis=1)).float() if columns else None
     judge.fit(

@@ -77,7 +77,7 @@ def denoising_losses(
                 drawn = noise[draw].expand_as(clean)
                 predicted = inferer(clean, run, noise=drawn, t=t, covariates=known.to(device))
                 columns.append(loss(predicted, process.target(clean, drawn, t), process, t))
-            rows.append(torch.stack(columns, dim=1).double().cpu())
+            rows.append(torch.stack(columns, dim=1).cpu().double())
     found: Array = torch.cat(rows).numpy()
     return found
 

@@ -169,7 +169,7 @@ def _probabilities(
     """Mean probabilities of each case, (cases, classes), from the network in evaluation mode."""
     network.eval()
     parts: list[Tensor] = [
-        network(part.float().to(device)).double().softmax(1).cpu() for part in images.images.split(block)
+        network(part.float().to(device)).cpu().double().softmax(1) for part in images.images.split(block)
     ]
     said = torch.cat(parts).numpy()
     cases, member = images.cases()
