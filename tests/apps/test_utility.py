@@ -221,6 +221,15 @@ def test_weights_that_may_have_seen_the_test_set_are_refused():
         Recipe.of_workflow()
 
 
+def test_the_weights_of_a_generator_do_not_hang_on_how_it_is_sampled():
+    config = {"train": {"handlers": ["@sampler"], "lr": "@lr"}, "lr": 1, "steps": 5, "sampler": {"steps": "@steps"}}
+    key = Recipe(config).key("data")
+    assert (
+        Recipe(config | {"steps": 9, "sampler": {"steps": "@steps", "guidance": 3}, "run_dir": "b"}).key("data") == key
+    )
+    assert len({key, Recipe(config | {"lr": 2}).key("data"), Recipe(config).key("other data")}) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

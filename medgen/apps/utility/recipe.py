@@ -98,14 +98,16 @@ class Recipe:
         return cls(workflow.parser.get())
 
     def key(self, *data: str) -> str:
-        """Hash of all that decides the weights: the settings but for places, and the data.
+        """Hash of all that decides the weights: the data, and the settings but for places and the sampler.
+
+        Another guidance or number of steps makes another synthetic set, with the same weights.
 
         Args:
             data: digests of the data sets.
         """
-        settings = closure(self.config, "train") | {"sampler": self.config["sampler"]}
-        for place in _PLACES:
-            settings.pop(place, None)
+        settings = closure({**self.config, "sampler": None}, "train")
+        for name in (*_PLACES, "sampler"):
+            settings.pop(name, None)
         return key_of(settings, *data)
 
     def train(self, train: Any, validation: Any, cohort: Any, run_dir: Path, forbidden: set[str]) -> Trained:
