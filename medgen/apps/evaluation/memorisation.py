@@ -37,7 +37,7 @@ from medgen.metrics import (
 from medgen.networks import IdentityCodec
 from medgen.randomness import numpy_generator
 
-__all__ = ["DETECTORS", "Memorisation", "Nearness"]
+__all__ = ["BEYOND", "DETECTORS", "NEIGHBOURS", "Memorisation", "Nearness", "place_columns"]
 
 logger = logging.getLogger("medgen.evaluation")
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ class Memorisation:
         self.codec = None if codec is None or isinstance(codec, IdentityCodec) else codec
         self.redrawn = redrawn
         self.known = features(self.train.images)
-        self.columns, tolerance = _place_columns(covariates)
+        self.columns, tolerance = place_columns(covariates)
         places = Places(self._places(self.train.covariates), tolerance) if self.columns else None
         self.search = AlignedSearch(self.train.images.numpy(), self.train.subjects, places)
         self.key = [__version__, self.train.digest(), self.search.settings(), tolerance, _digest(self.known)]
@@ -283,7 +283,7 @@ class Memorisation:
         return np.concatenate([np.ones((1, len(subjects))), self.resampler.weights(subjects)])
 
 
-def _place_columns(covariates: Covariates) -> tuple[list[str], list[float]]:
+def place_columns(covariates: Covariates) -> tuple[list[str], list[float]]:
     """The covariates that say where an image is taken, and how far they may differ at one place."""
     columns, tolerance = [], []
     if "plane" in covariates and covariates.is_categorical("plane"):

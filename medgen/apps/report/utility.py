@@ -75,7 +75,7 @@ def utility_report(metrics: Mapping[str, Any], shown: Mapping[str, Tensor] | Non
     parts = [f"<header><h1>{escape(title)}{mark}</h1><p>{escape(opening)}</p></header>"]
     if metrics["simulated"]:
         parts.append(page.notice(SIMULATED_NOTICE, "loud"))
-    notices = [*metrics["notices"], *(text for size in metrics["sizes"] for text in size["notices"])]
+    notices = [*metrics["notices"], *(text for size in metrics["sizes"] for text in [*size["notices"], *_copies(size)])]
     parts += [page.notice(text) for text in dict.fromkeys(notices) if text != SIMULATED_NOTICE]
     parts += [page.notice(_failure(failure), "loud") for failure in metrics["failures"]]
     parts.append(_cards(metrics))
@@ -89,7 +89,17 @@ def utility_report(metrics: Mapping[str, Any], shown: Mapping[str, Tensor] | Non
 
 def _failure(failure: Mapping[str, Any]) -> str:
     where = ", ".join(f"{key} {value}" for key, value in failure.items() if key != "error")
-    return f"Failed and left out: {where}. {failure['error']}"
+    return f"Failed and left out: {where} ({failure['error']}); the log says why."
+
+
+def _copies(size: Mapping[str, Any]) -> list[str]:
+    found, images = size["synthetic"]["copies"]["found"], size["synthetic"]["images"]
+    if not found:
+        return []
+    return [
+        f"{_people(size)}: {found} of {images} synthetic images repeat an image that the generator was trained on. "
+        "They are left out of the class folders, but not of what classifiers were trained on."
+    ]
 
 
 def _between(size: Mapping[str, Any], arm: str, figure: str) -> Mapping[str, Any] | None:
@@ -170,7 +180,14 @@ def _size(metrics: Mapping[str, Any], size: Mapping[str, Any]) -> str:
         f"{generator['iteration']}. Mean of {len(size['arms']['real']['by_seed']['auc'])} seeds."
     )
     steps = sorted({step for found in size["arms"].values() for step in found["steps"]})
-    budget = f"Every classifier made {listed([str(step) for step in steps])} steps."
+    copies = size["synthetic"]["copies"]
+    budget = (
+        f"Every classifier made {listed([str(step) for step in steps])} steps. A search for copies of training images "
+    )
+    budget += (
+        f"found {copies['found']} among the synthetic ones; of {copies['planted']} that were planted it found "
+        f"{with_interval(copies['recall'])}."
+    )
     head = ["Trained on", "Images", *FIGURE_NAMES.values()]
     return page.section(_people(size), page.paragraph(f"{text} {budget}"), page.table(head, rows))
 
@@ -202,8 +219,8 @@ def _reading(metrics: Mapping[str, Any]) -> str:
         f"{settings['seeds']} seeds are few: the spread of training is known roughly, and intervals are wider for it.",
         "Several arms, sizes and figures are looked at: one of twenty intervals misses its truth by chance, so among "
         "that many differences expect one that is none.",
-        "For research. Nothing here shows that the classifier is fit for use, nor that the images are new: whether a "
-        "generator repeats its training images is a question of its evaluation.",
+        "For research. Nothing here shows that the classifier is fit for use. Copies that the search misses may be "
+        "among the synthetic images; the evaluation of a generator looks for them in more ways.",
     ]
     return page.section("How to read this", "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>")
 

@@ -178,11 +178,7 @@ class ArmFigures:
         """The figures of one arm, each with "value", "low", "high"; no ends where neither subjects nor seeds vary."""
         result = {}
         for figure, values in self._values[name].items():
-            least, most = _RANGES[figure]
-            said = _said(mean_of_runs(values, self._fewest))
-            if said["low"] is not None:
-                said |= {"low": max(said["low"], least), "high": min(said["high"], most)}
-            result[figure] = said
+            result[figure] = _said(mean_of_runs(values, self._fewest), *_RANGES[figure])
         return result
 
     def difference(self, name: str, against: str) -> dict[str, Any]:
@@ -223,6 +219,8 @@ def verdict(difference: Mapping[str, Any], direction: int) -> str:
     return "harms" if high < 0 else "no difference seen"
 
 
-def _said(found: Uncertain) -> dict[str, float | None]:
-    low, high = found.interval() if found.error > 0 else (None, None)
-    return {"value": found.value, "low": low, "high": high}
+def _said(found: Uncertain, least: float = -math.inf, most: float = math.inf) -> dict[str, float | None]:
+    if found.error == 0:
+        return {"value": found.value, "low": None, "high": None}
+    low, high = found.interval()
+    return {"value": found.value, "low": max(low, least), "high": min(high, most)}

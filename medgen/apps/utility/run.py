@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +16,8 @@ from medgen import __version__
 from medgen.apps.evaluation.cache import StageCache
 from medgen.apps.evaluation.real import draw_profiles
 from medgen.apps.utility.classifier import ClassifierSettings, fit_and_score
-from medgen.apps.utility.figures import FIGURES, ArmFigures
+from medgen.apps.utility.comparison import compared
+from medgen.apps.utility.figures import FIGURES
 from medgen.apps.utility.labelled import (
     LabelledImages,
     chosen_label,
@@ -27,8 +27,9 @@ from medgen.apps.utility.labelled import (
     people_of,
     refuse_leaks,
 )
-from medgen.apps.utility.provenance import ARMS, provenance, settings_of
+from medgen.apps.utility.provenance import provenance, settings_of
 from medgen.apps.utility.recipe import Recipe, Trained
+from medgen.apps.utility.screening import search_copies
 from medgen.apps.utility.synthetic import generate, save_set
 from medgen.covariates import Covariates
 from medgen.data.augmentation import BatchAugmentation
@@ -42,12 +43,6 @@ from medgen.randomness import seed_from
 __all__ = ["Utility"]
 
 logger = logging.getLogger("medgen.utility")
-
-COMPARED = (
-    *((arm, "real") for arm in ARMS[1:]),
-    ("real_synthetic", "real_repeated"),
-    ("real_synthetic", "real_augmented"),  # generators are trained with augmentation, which their images carry along
-)
 
 
 class Utility:
@@ -129,6 +124,9 @@ class Utility:
             if min(found.values()) < least:
                 raise ValueError(f"{split}: {self.label} has {found} subjects, expected {least} or more of each label")
         self.people = nested_subjects(self.real["train"], sizes, seed)
+        counts = [len(subjects) for subjects in self.people.values()]
+        if len(set(counts)) < len(counts):
+            raise ValueError(f"sizes: {list(self.people)} leave {counts} subjects; give shares that differ in these")
         self.choosing = nested_subjects(self.real["validation"], sizes, seed, least=1)
         settings = dict(classifier) if isinstance(classifier, Mapping) else classifier
         self.classifier = (
@@ -143,6 +141,7 @@ class Utility:
         parts = {f"{share:g}": sorted(subjects) for share, subjects in both.items()}
         write_splits(self.cache.folder / "splits.json", members, "subject", seed=seed, sizes=parts)
         self.failures: list[dict[str, Any]] = []
+        self._told: list[dict[str, Any]] = []  # the same with what the errors say, which may name people and folders
         self.shown: dict[str, Tensor] = {}  # generated images of the largest size, label by label
 
     def run(self) -> dict[str, Any]:
@@ -159,7 +158,9 @@ class Utility:
         rows = [row for share in self.people if (row := self._size(share)) is not None]
         metrics = provenance(self) | {"sizes": rows, "failures": self.failures}
         write_json(self.output_dir / "utility.json", metrics)
+        write_json(self.cache.folder / "failures.json", self._told, permissions=0o600)
         if not rows:
+            (self.output_dir / "utility.html").unlink(missing_ok=True)  # of an earlier call: it would contradict
             raise RuntimeError(f"no size could be finished; see the failures in {self.output_dir / 'utility.json'}")
         path = write_text(self.output_dir / "utility.html", utility_report(metrics, self.shown))
         logger.info("report: %s", path)
@@ -174,53 +175,47 @@ class Utility:
         real, validation = (labelled(one, self.covariates, self.label, self.labels) for one in (part, choosing))
         size = f"{len(subjects)} subjects"
         logger.info("%s (%g of the training split): generator", size, share)
+        stage = "generator"
         try:
             trained = self._generator(part, choosing)
             set_seed = seed_from("utility set", self.seed, f"{share:g}")
             synthetic, rows = self._synthetic(trained, part, real, set_seed)
             notices = check_same_scale(synthetic.images.numpy(), real.images.float().numpy(), ("synthetic", "real"))
+            stage = "search for copies"
+            test = self.datasets["test"]
+            screened = search_copies(synthetic.images, rows, part, test, self.covariates, self.cache, self.seed)
         except CohortError:  # somebody of the test set: no mishap of one size
             raise
         except (RuntimeError, ValueError) as error:
-            self._failed(error, size=size, stage="generator")
+            self._failed(error, size=size, stage=stage)
             return None
         folder = self.output_dir / "synthetic" / f"{len(subjects)}_subjects"
         affine = getattr(part, "affine", None)
-        save_set(folder, synthetic.images, rows, self.covariates, self.label, trained, set_seed, affine)
+        save_set(
+            folder, synthetic.images, rows, self.covariates, self.label, trained, set_seed, affine, self.cohort,
+            screened.copies,
+        )  # fmt: skip
         if not self.shown:
+            own = torch.from_numpy(~screened.copies)
             self.shown = {
-                label: synthetic.images[synthetic.target == place][:16] for place, label in enumerate(self.labels)
+                label: synthetic.images[own & (synthetic.target == place)][:16]
+                for place, label in enumerate(self.labels)
             }
         runs = self._runs(self._arms(real, synthetic), validation, size)
         if runs is None:
             return None
-        cases = self.real["test"].cases()[0]
-        figures = ArmFigures(
-            {arm: np.stack([run["probabilities"] for run in found]) for arm, found in runs.items()},
-            cases, self.replicates, self.seed,
-        )  # fmt: skip
         return {
             "share": share,
             "real": real.counts(self.labels),
             "validation": validation.counts(self.labels),
-            "synthetic": {"images": len(synthetic), "folder": folder.relative_to(self.output_dir).as_posix()},
+            "synthetic": {
+                "images": len(synthetic),
+                "folder": folder.relative_to(self.output_dir).as_posix(),
+                "copies": screened.facts,
+            },
             "generator": {"sha256": trained.sha256, **trained.facts, "sampler": trained.sampler.to_dict()},
             "notices": notices,
-            "arms": {
-                arm: figures.arm(arm)
-                | {
-                    "by_seed": figures.by_seed[arm],
-                    "steps": sorted({int(run["steps"]) for run in found}),
-                    "chosen": [int(run["chosen"]) for run in found],
-                    "validation": [round(float(run["validation"].min()), 6) for run in found],
-                }
-                for arm, found in runs.items()
-            },
-            "differences": [
-                {"arm": arm, "against": against, **figures.difference(arm, against)}
-                for arm, against in COMPARED
-                if {arm, against} <= set(runs)
-            ],
+            **compared(runs, self.real["test"].cases()[0], self.replicates, self.seed),
         }
 
     def _generator(self, part: Any, validation: Any) -> Trained:
@@ -294,7 +289,8 @@ class Utility:
 
     def _failed(self, error: Exception, **where: Any) -> None:
         logger.error("failed: %s", where, exc_info=error)
-        self.failures.append({**where, "error": f"{type(error).__name__}: {error}"})
+        self.failures.append({**where, "error": type(error).__name__})
+        self._told.append({**where, "error": f"{type(error).__name__}: {error}"})
 
 
 def _codes(covariates: Tensor) -> Tensor:
