@@ -1,5 +1,6 @@
 """Usefulness: what must help helps, what must not does not, nobody is seen twice, and the arms are alike."""
 
+import csv
 import json
 from types import SimpleNamespace
 
@@ -80,7 +81,8 @@ def test_the_synthetic_set_is_class_folders_with_a_manifest_and_can_be_read_as_a
     folder, metrics = helped
     place = folder / metrics["sizes"][0]["synthetic"]["folder"]
     rows = (place / "manifest.csv").read_text().splitlines()
-    assert rows[0].split(",") == ["file", "subject", "seed", "direction", "model_sha256", "software", "synthetic"]
+    assert rows[0].split(",") == ["file", "subject", "seed", "direction", "model_sha256", "software", "synthetic",
+                                  "data_terms", "share"]  # fmt: skip
     files = sorted(path.relative_to(place).as_posix() for path in place.glob("*/*.png"))
     assert sorted(row.split(",")[0] for row in rows[1:]) == files
     assert len(files) == 120
@@ -97,6 +99,83 @@ def test_the_synthetic_set_is_class_folders_with_a_manifest_and_can_be_read_as_a
     assert (table.split_unit, table.subjects) == ("subject", read.subjects)
     folder_of = {record["subject"]: record["diagnosis"] for record in read.records}
     assert all(record["direction"] == folder_of[record["subject"]] for record in table.records)
+
+
+def test_the_set_of_a_real_cohort_is_its_owners_alone_and_says_so(scored, tmp_path):
+    experiment = utility(tmp_path, people=LARGE, ratio=0.5)
+    experiment.cohort = cohort(simulated=False, data_terms="ask first, then cite")
+    folder = tmp_path / experiment.run()["sizes"][0]["synthetic"]["folder"]
+    for place in (folder.parent, folder, folder / "level", folder / "upright"):
+        assert place.stat().st_mode & 0o777 == 0o700
+    files = [*folder.glob("*/*.png"), folder / "manifest.csv"]
+    assert len(files) == 21
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    with open(folder / "manifest.csv", newline="") as file:
+        assert {(row["data_terms"], row["share"]) for row in csv.DictReader(file)} == {("ask first, then cite", "no")}
+    with Image.open(files[0]) as picture:
+        assert (picture.text["data_terms"], picture.text["share"]) == ("ask first, then cite", "no")
+
+
+def test_copies_are_left_out_of_the_folders_and_told_of(scored, tmp_path):
+    """A generator that gives back training pictures in two of three cases, moved and mirrored."""
+    recipe = PlantedRecipe(noise=0.8)
+    experiment = utility(tmp_path, recipe, people=LARGE, ratio=3.0)
+    training, honest = experiment.real["train"].images, recipe.train
+
+    def thief(*arguments):
+        trained = honest(*arguments)
+        draw, calls = trained.sampler, []
+
+        def sampler(*given, **more):
+            images = draw(*given, **more).images
+            for place in range(len(images)):
+                calls.append(place)
+                if len(calls) % 3:
+                    images[place] = training[len(calls) % 40].float().flip(-1).roll(1, -1)
+            return SimpleNamespace(images=images)
+
+        sampler.to_dict = draw.to_dict
+        return trained._replace(
+            sampler=type("Thief", (), {"__call__": staticmethod(sampler), "to_dict": draw.to_dict})()
+        )
+
+    recipe.train = thief
+    metrics = experiment.run()
+    size = metrics["sizes"][0]["synthetic"]
+    assert size["images"] == 120
+    assert size["copies"]["found"] == 80
+    assert size["copies"]["recall"]["value"] > 0.8
+    left = sorted(path.name for path in (tmp_path / size["folder"]).glob("*/*.png"))
+    assert left == [f"SYN{index:05d}_000.png" for index in range(120) if (index + 1) % 3 == 0]
+    assert len((tmp_path / size["folder"] / "manifest.csv").read_text().splitlines()) == 41
+    assert "80 of 120 synthetic images repeat an image" in (tmp_path / "utility.html").read_text()
+    assert {len(call[0]) for call in scored.made} == {40, 120, 160}  # classifiers had them all
+    assert sum(len(images) for images in experiment.shown.values()) <= 40
+
+
+def test_what_an_error_says_stays_with_its_owner(scored, tmp_path):
+    recipe = PlantedRecipe()
+    honest = recipe.train
+
+    def train(train, validation, cohort, run_dir, forbidden):
+        if len(train.subjects) > 15:
+            raise RuntimeError(f"cannot read {run_dir}/checkpoint_100.pt of 003_S_1234")
+        return honest(train, validation, cohort, run_dir, forbidden)
+
+    recipe.train = train
+    metrics = utility(tmp_path, recipe, LARGE, sizes=[1.0, 0.25], ratio=1.0).run()
+    assert metrics["failures"] == [{"size": "40 subjects", "stage": "generator", "error": "RuntimeError"}]
+    public = (tmp_path / "utility.json").read_text() + (tmp_path / "utility.html").read_text()
+    assert "003_S_1234" not in public
+    assert str(tmp_path) not in public
+    told = tmp_path / "private" / "failures.json"
+    assert "checkpoint_100.pt of 003_S_1234" in told.read_text()
+    assert told.stat().st_mode & 0o777 == 0o600
+
+
+def test_shares_that_leave_as_many_subjects_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"sizes: \[1.0, 0.99\] leave \[8, 8\] subjects"):
+        utility(tmp_path, people=(8, 4, 6), sizes=[1.0, 0.99])
 
 
 def test_the_page_names_nobody_and_shows_generated_pictures_of_simulated_cohorts_only(helped, tmp_path):
@@ -317,9 +396,11 @@ def test_a_generator_that_sees_the_test_set_ends_the_experiment(scored, tmp_path
 
 
 def test_an_experiment_of_which_nothing_is_left_says_so(scored, tmp_path):
+    (tmp_path / "utility.html").write_text("an earlier call: it helps")
     scored.fail = lambda train, seed: True
     with pytest.raises(RuntimeError, match="no size could be finished"):
         utility(tmp_path, people=LARGE, ratio=1.0).run()
+    assert not (tmp_path / "utility.html").exists()
     assert len(json.loads((tmp_path / "utility.json").read_text())["failures"]) == 11
 
 
