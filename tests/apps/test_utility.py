@@ -148,7 +148,7 @@ def test_copies_are_left_out_of_the_folders_and_told_of(scored, tmp_path):
     left = sorted(path.name for path in (tmp_path / size["folder"]).glob("*/*.png"))
     assert left == [f"SYN{index:05d}_000.png" for index in range(120) if (index + 1) % 3 == 0]
     assert len((tmp_path / size["folder"] / "manifest.csv").read_text().splitlines()) == 41
-    assert "80 of 120 synthetic images repeat an image" in (tmp_path / "utility.html").read_text()
+    assert "80 of 120 synthetic images come nearer" in (tmp_path / "utility.html").read_text()
     assert {len(call[0]) for call in scored.made} == {40, 120, 160}  # classifiers had them all
     assert sum(len(images) for images in experiment.shown.values()) <= 40
 

@@ -97,8 +97,9 @@ def _copies(size: Mapping[str, Any]) -> list[str]:
     if not found:
         return []
     return [
-        f"{_people(size)}: {found} of {images} synthetic images repeat an image that the generator was trained on. "
-        "They are left out of the class folders, but not of what classifiers were trained on."
+        f"{_people(size)}: {found} of {images} synthetic images come nearer to one that the generator was trained on "
+        "than any held-out image does, and are taken for copies. They are left out of the class folders, but not of "
+        "what classifiers were trained on."
     ]
 
 
