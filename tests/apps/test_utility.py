@@ -383,7 +383,7 @@ def test_a_generator_that_fails_leaves_its_size_out_alone(scored, tmp_path):
     assert [size["share"] for size in metrics["sizes"]] == [1.0]
     (failure,) = metrics["failures"]
     assert (failure["size"], failure["stage"]) == ("20 subjects", "generator")
-    assert "not finite at iteration 7" in (tmp_path / "utility.html").read_text()
+    assert "size 20 subjects, stage generator (RuntimeError)" in (tmp_path / "utility.html").read_text()
 
 
 def test_a_generator_that_sees_the_test_set_ends_the_experiment(scored, tmp_path):
