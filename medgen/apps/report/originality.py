@@ -168,8 +168,8 @@ def _alarms_words(memory: Metrics) -> str:
         return ""
     return (
         f" Judged by the other half of held-out people, {found['alarms']} of {found['images']} held-out images as they "
-        "are were called copies; new people would be about as often, or less. Copies are called so where more are found "
-        "than such alarms explain."
+        "are were called copies; new people would be about as often, or less. Copies are called so where more are "
+        "found than such alarms explain."
     )
 
 
