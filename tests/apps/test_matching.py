@@ -7,6 +7,7 @@ import torch
 from medgen.apps.evaluation.figures import Likeness
 from medgen.apps.evaluation.matching import counterparts
 from medgen.apps.evaluation.real import RealImages
+from medgen.apps.report.of_fidelity import matched_words
 from medgen.covariates import Covariates, Range
 from medgen.metrics import frechet_distance
 
@@ -79,3 +80,14 @@ def test_nothing_is_said_where_the_floor_may_be_zero():
     made = Likeness(COVARIATES, features, real).figures(_features(random, asked, 1), real["test"].subjects, asked)
     assert made["floor_frechet"]["low"] == 0
     assert made["frechet_over_floor"] == {"value": None, "low": None, "high": None}
+
+
+def test_the_report_says_how_they_were_chosen():
+    matched = {"labels": ["sex", "plane"], "numbers": ["age"], "same_labels": 1.0, "apart": {"age": 1.08}}
+    assert matched_words(matched) == (
+        "chosen for the same sex and plane and age (apart by 1.1 in the mean), as near as there are to what was asked "
+        "for"
+    )
+    assert "(all of them in 75 % of the images" in matched_words(matched | {"same_labels": 0.75})
+    nothing = {"labels": [], "numbers": [], "same_labels": 1.0, "apart": {}}
+    assert matched_words(nothing).startswith("drawn at random")

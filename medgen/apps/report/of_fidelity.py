@@ -18,9 +18,9 @@ from medgen.apps.report.standing import (
     said,
     standing,
 )
-from medgen.apps.report.words import SIZE, likeness_words, main_row, number, with_interval
+from medgen.apps.report.words import SIZE, likeness_words, listed, main_row, number, with_interval
 
-__all__ = ["anatomy_section", "section", "short_of", "tissue_words", "variety_words"]
+__all__ = ["anatomy_section", "matched_words", "section", "short_of", "tissue_words", "variety_words"]
 
 Metrics = Mapping[str, Any]
 SHORT = 0.8  # of what real images reach; between draws of real images these figures differ by about a tenth
@@ -88,10 +88,12 @@ def section(metrics: Metrics) -> str:
     note = (
         f"{found['n']} generated images against {found['n_real']} held-out ones, whose profiles were asked for. All of "
         "these figures depend on the number of images; so the column of real images puts as many training images, of "
-        "other people, in the place of the generated ones. That is a yardstick, not a limit: images that were asked "
-        "for with just the held-out people's covariates may come nearer than other people do. Fidelity: distances, "
-        "precision, density. Diversity: recall, coverage, MS-SSIM. A neighbourhood reaches the "
-        f"{found['k']}th nearest image of another person. 95 % intervals by drawing people and profiles."
+        f"other people, in the place of the generated ones, {matched_words(likeness['floor_matched'])}. That is a "
+        "yardstick, not a limit: images that were asked for with just the held-out people's covariates may come nearer "
+        "than other people do. Fidelity: distances, precision, density. Diversity: recall, coverage, MS-SSIM. A "
+        f"neighbourhood reaches the {found['k']}th nearest image of another person. 95 % intervals by leaving people "
+        "and their profiles out, of MS-SSIM by drawing them; of figures that depend on the number of images, for just "
+        "this number. They are rather too wide than too narrow."
     )
     head = ["Figure", f"Generated, guidance {row['guidance']:g}", "Real images in their place", "In words"]
     parts = [page.paragraph(note), page.table(head, rows, marks)]
@@ -121,13 +123,30 @@ def anatomy_section(metrics: Metrics) -> list[str]:
             with_interval(one["spread_ratio"]), words[0],
         ])  # fmt: skip
         marks.append(words[1])
+    equal = listed(list(dict.fromkeys(column.split("=")[0] for column in found["adjusted_for"])))
     text = (
         "Measured by intensity, without learning: the brain is the largest bright part; fluid is darker than half of "
         "white matter, white matter brighter than 0.85 of it, grey matter between. Bands of intensity, not a "
-        "segmentation. Difference and spread ratio (generated / real) are at equal covariates as far as known."
+        "segmentation. Difference and spread ratio (generated / real) are "
+        + (f"adjusted for {equal}; images of which that is not known are left out." if equal else "not adjusted.")
     )
     head = ["Measure", "Generated", "Held-out real", "Difference", "Spread ratio", "In words"]
     return [page.section("Brain size and tissues", page.paragraph(text), page.table(head, rows, marks))]
+
+
+def matched_words(matched: Mapping[str, Any]) -> str:
+    """How the training images were chosen that stand in place of generated ones."""
+    if not matched["labels"] and not matched["numbers"]:
+        return "drawn at random, since nothing is known of both"
+    parts = []
+    if matched["labels"]:
+        share = 100 * matched["same_labels"]
+        exact = "" if share > 99.9 else f" (all of them in {share:.0f} % of the images, where there are such people)"
+        parts.append(f"the same {listed(matched['labels'])}{exact}")
+    for name in matched["numbers"]:
+        apart = matched["apart"][name]
+        parts.append(name if apart is None else f"{name} (apart by {number(apart, 1)} in the mean)")
+    return f"chosen for {listed(parts)}, as near as there are to what was asked for"
 
 
 def short_of(figure: Figure, real: Figure, fraction: float) -> Standing:
