@@ -5,10 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from planted_world import EFFECT, PlantedSampler, World, draw_brain, evaluation, ventricle_mm2
+from example_metrics import changed, example_metrics, figure
+from planted_world import (
+    COVARIATES,
+    EFFECT,
+    PIXEL_MM,
+    PlantedSampler,
+    World,
+    draw_brain,
+    evaluation,
+    ventricle_mm2,
+)
 
+from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.report import of_fidelity, verdict, words
-from medgen.metrics import FeatureClassifier, ScaleError, frechet_distance
+from medgen.metrics import FeatureClassifier, ScaleError, SubjectResampler, frechet_distance, ventricle_area
 
 
 class BrokenSampler(PlantedSampler):
@@ -176,6 +187,42 @@ def test_another_extractor_gives_the_distances_and_is_named(world, tmp_path):
 
 def _figure(value, low=None, high=None):
     return {"value": value, "low": value if low is None else low, "high": value if high is None else high}
+
+
+@pytest.mark.parametrize("part", ["ventricles", "brain"])
+def test_people_of_too_alike_a_size_are_a_warning_where_the_interval_says_so(part):
+    def told(spread):
+        place = "ventricles" if part == "ventricles" else "tissues__measures__brain"
+        metrics = changed(example_metrics(), **{f"row__{place}__spread_ratio": spread})
+        (rule,) = [rule for rule in verdict.RULES if rule.__name__ == "alike"]
+        return rule(metrics, metrics["generated"][0])
+
+    said = {"ventricles": "Spread of ventricle area: 0.50", "brain": "Spread of brain size: 0.50"}[part]
+    assert said in told(figure(0.5, 0.4, 0.7))
+    assert told(figure(0.5, 0.2, 1.1)) is told(figure(0.7, 0.6, 0.8)) is None  # may be chance; little
+
+
+def test_a_label_without_an_effect_in_the_cohort_is_not_called_exaggerated():
+    effect = figure(80.0, -20.0, 160.0)
+    told = changed(
+        example_metrics(), row__ventricles__effect_ratio=figure(4.0, 1.5, 9.0), row__ventricles__effect=effect
+    )
+    assert "The diagnosis is exaggerated" in " ".join(verdict.warnings(told))
+    nothing = changed(told, real__ventricles__effect=figure(20.0, -10.0, 50.0))
+    assert "exaggerated" not in " ".join(verdict.warnings(nothing))
+    said, mark = words.size_words(figure(4.0), effect, cohort=nothing["real"]["ventricles"]["effect"])
+    assert (said[:18], mark) == ("Even in the cohort", "warn")
+
+
+def test_the_effect_known_of_a_simulation_is_that_of_the_diagnosis_alone(world):
+    truth = {"direct_diagnosis_effect_ml": 11.0}
+    for name, is_known in (("diagnosis", True), ("sex", False)):
+        question = LabelContrast(COVARIATES, name, judge=FeatureClassifier(epochs=1))
+        taken = question.take(world.sets["test"], "test")
+        areas = ventricle_area(taken.images.numpy(), PIXEL_MM)
+        resampler = SubjectResampler(taken.subjects, 50)
+        found = question.anatomy(areas, taken, resampler, "mm²", areas / 30, truth, ["age"]).figures()
+        assert (found["known"] is not None) == is_known
 
 
 def test_words_say_what_figures_mean():

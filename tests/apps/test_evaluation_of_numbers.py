@@ -7,7 +7,7 @@ import pytest
 from planted_world import PlantedSampler, World, evaluation
 
 from medgen.apps.evaluation.planes import axial_rows, plane_rows
-from medgen.apps.report import words
+from medgen.apps.report import verdict, words
 from medgen.apps.report.schema import METRICS_SCHEMA
 from medgen.covariates import Covariates
 from medgen.metrics import FeatureRegressor
@@ -43,6 +43,8 @@ def test_a_faithful_generator_agrees_as_real_images_do(world, folder):
     found = row["label"]
     assert found["correlation_ratio"]["value"] == pytest.approx(1, abs=0.25)
     assert found["slope_ratio"]["low"] < 1 < found["slope_ratio"]["high"]
+    assert found["slope_adjusted_ratio"]["low"] < 1 < found["slope_adjusted_ratio"]["high"]
+    assert "not shown" not in " ".join(verdict.box(metrics))
     area = row["ventricles"]
     assert area["slope"]["value"] == pytest.approx(SLOPE, rel=0.3)
     assert area["slope_ratio"]["value"] == pytest.approx(1, abs=0.3)
@@ -57,6 +59,30 @@ def test_one_that_is_deaf_to_age_is_exposed_by_correlation_and_slope(world, fold
     assert abs(row["label"]["correlation"]["value"]) < 0.25
     assert row["label"]["slope_ratio"]["high"] < 0.6
     assert abs(row["ventricles"]["slope_ratio"]["value"]) < 0.4
+
+
+class HeedsTheDiagnosisAlone(PlantedSampler):
+    """Everybody has the mean age of the diagnosis asked for, in a world where patients are ten years older."""
+
+    def __call__(self, network, process, shape, seeds, covariates=None, codec=None):
+        asked = covariates.clone()
+        asked[:, 1] = 70 + 10 * asked[:, 0]
+        return super().__call__(network, process, shape, seeds, asked, codec)
+
+
+def test_one_that_shows_age_by_the_diagnosis_alone_is_exposed_at_equal_diagnosis(tmp_path):
+    world = World(confounded=True, age_slope=SLOPE, subjects=(70, 16, 60))
+    settings = {"label": "age", "judge": FeatureRegressor(epochs=12, patience=12, amp=False), "n_per_class": 120}
+    settings |= {"guidances": [], "replicates": 200}
+    sampler = HeedsTheDiagnosisAlone("faithful", age_slope=SLOPE)
+    metrics = evaluation(world, sampler, tmp_path, **settings).evidence().metrics
+    found, real = metrics["generated"][0]["label"], metrics["real"]["agreement"]
+    assert real["adjusted_for"] == ["diagnosis", "sex", "slice"]
+    assert real["slope_adjusted"]["low"] > 0
+    assert found["correlation_ratio"]["value"] > 0.5  # the diagnosis tells the age
+    assert found["slope_adjusted_ratio"]["high"] < 0.6
+    box = " ".join(verdict.box(metrics))
+    assert "The age is not shown by itself: at equal diagnosis, sex and slice, images change" in box
 
 
 def test_one_of_average_people_is_exposed_by_its_spread(world, folder):

@@ -120,7 +120,8 @@ class LabelContrast(Question):
         adjusted_for: Sequence[str],
     ) -> Anatomy:
         """Difference between the labels, and spread within them."""
-        effect = truth.get("direct_diagnosis_effect_ml")
+        known = self.name == "diagnosis" and self.labels == ("NC", "AD")  # what the simulation was given
+        effect = truth.get("direct_diagnosis_effect_ml") if known else None
         return LabelAnatomy(self, areas, real, resampler, unit, volumes, effect, adjusted_for)
 
 
@@ -188,7 +189,14 @@ class LabelAnatomy(Anatomy):
     def _model(self, areas: Array, images: Any) -> VentricleModel:
         every = self.question.columns(images.covariates)
         columns = {name: every[name] for name in self.adjusted_for}
-        return VentricleModel(areas, images.target, columns, images.subjects, self.resampler)
+        try:
+            return VentricleModel(areas, images.target, columns, images.subjects, self.resampler)
+        except ValueError as error:
+            where = f"guidance {images.guidance:g}" if hasattr(images, "guidance") else "the cohort"
+            raise ValueError(
+                f"{where}: found {len(areas)} images of which ventricles are measured, too few to compare the labels at "
+                f"equal covariates ({error}); ask for more by n_per_class and n_sweep, or leave ventricles out"
+            ) from error
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
         """The same of generated images, with ratios."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.apps.evaluation.adjustment import complete_rows
+from medgen.apps.evaluation.adjustment import complete_rows, shared_columns
 from medgen.apps.evaluation.anatomy import KnownEffect
 from medgen.apps.evaluation.figures import figure_of, ratio_of
 from medgen.apps.evaluation.planes import chosen, plane_rows
@@ -115,6 +115,8 @@ class NumberReference(Reference):
         self.question, self.resampler, self.trained = question, resampler, train.target
         self.bands = populated_bands(real.target, real.subjects)
         self.values = self._agreement(scores, real.target, real.subjects)
+        self.adjusted_for = shared_columns(question.columns(real.covariates))  # profiles have the same
+        self.values["slope_adjusted"] = self._adjusted(scores, real)
         self.by_plane = {
             plane: self._agreement(scores[rows], real.target[rows], chosen(real.subjects, rows))
             for plane, rows in plane_rows(question.covariates, real.covariates).items()
@@ -124,10 +126,20 @@ class NumberReference(Reference):
         weights = np.concatenate([np.ones((1, len(scores))), self.resampler.weights(subjects)])
         return agreement(target, scores, weights, self.bands, BAND)
 
+    def _adjusted(self, scores: Array, images: Any) -> Array:
+        """The slope at equal other covariates: what is read from the number itself, not from what goes along with it.
+
+        Profiles have all the covariates of held-out people, so that a generator that heeds the others alone would still
+        show a number that they tell of.
+        """
+        return trend(self.question, scores, images, self.resampler, [], self.adjusted_for)["slope"]
+
     def figures(self) -> dict[str, Any]:
-        """ "correlation", "slope", "bias", "error", "bands", and "by_plane"."""
+        """ "correlation", "slope", "bias", "error", "slope_adjusted", "adjusted_for", "bands", and "by_plane"."""
         by_plane = {plane: _figures(values) for plane, values in self.by_plane.items()}
-        return {"agreement": _figures(self.values) | {"bands": self._bands(self.values)}, "by_plane": by_plane}
+        equal = {"slope_adjusted": figure_of(self.values["slope_adjusted"]), "adjusted_for": self.adjusted_for}
+        whole = _figures(self.values) | equal | {"bands": self._bands(self.values)}
+        return {"agreement": whole, "by_plane": by_plane}
 
     def _bands(self, values: dict[str, Array]) -> list[dict[str, Any]]:
         return [
@@ -136,8 +148,10 @@ class NumberReference(Reference):
         ]
 
     def compare(self, scores: Array, generated: Any) -> dict[str, Any]:
-        """The same of generated images, with "correlation_ratio" and "slope_ratio", and how many were extrapolated."""
+        """The same of generated images, with "correlation_ratio", "slope_ratio" and "slope_adjusted_ratio", and how
+        many were extrapolated."""
         values = self._agreement(scores, generated.target, generated.subjects)
+        adjusted = self._adjusted(scores, generated)
         by_plane = {}
         for plane, rows in plane_rows(self.question.covariates, generated.covariates).items():
             if plane in self.by_plane:
@@ -147,6 +161,10 @@ class NumberReference(Reference):
             _figures(values)
             | {"bands": self._bands(values)}
             | _ratios(values, self.values)
+            | {
+                "slope_adjusted": figure_of(adjusted),
+                "slope_adjusted_ratio": ratio_of(adjusted, self.values["slope_adjusted"]),
+            }
             | {"by_plane": by_plane, "extrapolated": int(_outside(generated.target, self.trained).sum())}
         )
 

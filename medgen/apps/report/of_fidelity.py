@@ -175,13 +175,15 @@ def tissue_words(name: str, found: Mapping[str, Figure]) -> Words:
     within = f"Within {limit} % of real images"
     sayings = Sayings(within, f"{what.lower()} as in real images", differs, differs, f", more than {limit} %", "0")
     words = said(standing(percent, (-limit, limit), 0.0), sayings)
-    varied = standing(found["spread_ratio"], SPREAD)
+    band, by = (SIZE, ", by more than 35 %") if name == "brain" else (SPREAD, ", by half or more")
+    varied = standing(found["spread_ratio"], band)
     if words[1] != "good" or varied.place == "unknown" or (varied.place == "inside" and varied.certain):
         return words
     if varied.place == "inside":
         return f"{within}. How much it varies among people is uncertain, the interval is wide: {MORE}.", "warn"
-    varies = Sayings("", "", f"{within}, but it varies less among people", f"{within}, but it varies more among people",
-                     ", by half or more")  # fmt: skip
+    varies = Sayings(
+        "", "", f"{within}, but it varies less among people", f"{within}, but it varies more among people", by
+    )
     return said(varied, varies, "warn")
 
 

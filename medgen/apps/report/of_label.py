@@ -44,7 +44,8 @@ def cards(metrics: Metrics) -> list[str]:
     made = [ratio_card(f"Do the images carry the {label}?", ratio, words)]
     if row.get("ventricles"):
         size, spread = row["ventricles"]["effect_ratio"], row["ventricles"]["spread_ratio"]
-        made.append(ratio_card("Is the effect of the right size?", size, size_words(size, row["ventricles"]["effect"])))
+        said = size_words(size, row["ventricles"]["effect"], cohort=real["ventricles"]["effect"])
+        made.append(ratio_card("Is the effect of the right size?", size, said))
         made.append(ratio_card("Do people differ enough?", spread, spread_words(spread)))
     return made
 
@@ -96,7 +97,7 @@ def _ventricle_rows(metrics: Mapping[str, Any], found: Mapping[str, Any], add: A
         f"Ventricle {sized(unit)}, {labels[1]} minus {labels[0]} ({unit}), adjusted for {adjusted}",
         with_interval(found["effect"]),
         f"{with_interval(cohort['effect'])} in the cohort; unadjusted {with_interval(cohort['unadjusted'])}",
-        size_words(found["effect_ratio"], found["effect"]),
+        size_words(found["effect_ratio"], found["effect"], cohort=cohort["effect"]),
     )
     known = cohort["known"]
     if known:

@@ -15,6 +15,7 @@ from medgen.apps.report.words import (
     ALIKE,
     SIZE,
     SLOPE,
+    adjusted_slope_words,
     agreement_words,
     likeness_words,
     listed,
@@ -101,6 +102,14 @@ def summary(metrics: Metrics, add: Add) -> None:
         f"{with_interval(true['slope'])} per true one: a model shrinks to the mean",
         (f"Ratio {with_interval(found['slope_ratio'])}. {words[0]}", words[1]),
     )
+    if true["adjusted_for"]:
+        words = adjusted_slope_words(found["slope_adjusted_ratio"], true["slope_adjusted"], name)
+        add(
+            f"The same slope at equal {listed(true['adjusted_for'])}",
+            with_interval(found["slope_adjusted"]),
+            f"{with_interval(true['slope_adjusted'])} per true one",
+            (f"Ratio {with_interval(found['slope_adjusted_ratio'])}. {words[0]}", words[1]),
+        )
     for key, text in (("bias", "Predicted minus asked for"), ("error", "Mean absolute difference")):
         add(f"{text} ({unit})", with_interval(found[key]), with_interval(true[key]), ("", ""))
     if found["extrapolated"]:

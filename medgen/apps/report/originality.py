@@ -115,8 +115,8 @@ def originality_row(metrics: Metrics) -> tuple[str, str, str, Words]:
 _OWN_HAND = (
     " Some copies are in the generator's own hand: training images were partly noised, and drawn again by the model "
     "with their own covariates, as a person it knew by heart would be drawn (SDEdit). Noise of 1 is as large as half "
-    "of the whole range of intensities and leaves little of a person; the column of the right person says how much. "
-    "They count in the recall of all kinds."
+    "of the whole range of intensities, and much of the person is then drawn anew. They count in the recall of all "
+    "kinds."
 )
 
 

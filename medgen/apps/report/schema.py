@@ -60,6 +60,8 @@ _NUMBER_FIDELITY = _object(
     {
         **_AGREEMENT,
         **_RATIOS,
+        "slope_adjusted": _FIGURE,
+        "slope_adjusted_ratio": _FIGURE,
         "bands": _BIAS_BY_BAND,
         "by_plane": {"type": "object", "additionalProperties": _object({**_AGREEMENT, **_RATIOS})},
         "extrapolated": _COUNT,
@@ -139,7 +141,14 @@ _REAL_LABEL = _object(
 )
 _REAL_NUMBER = _object(
     {
-        "agreement": _object({**_AGREEMENT, "bands": _BIAS_BY_BAND}),
+        "agreement": _object(
+            {
+                **_AGREEMENT,
+                "slope_adjusted": _FIGURE | {"description": "at equal other covariates"},
+                "adjusted_for": _EFFECT["adjusted_for"],
+                "bands": _BIAS_BY_BAND,
+            }
+        ),
         "by_plane": {"type": "object", "additionalProperties": _object(_AGREEMENT)},
         "ventricles": {"anyOf": [_COHORT_TREND, {"type": "null"}]},
         **_REAL_TRAITS,

@@ -22,10 +22,12 @@ from medgen.apps.report.words import (
     headline,
     label_words,
     likeness_standing,
+    listed,
     main_row,
     number,
     over_floor,
     spread_words,
+    surely,
     times_floor,
     with_interval,
 )
@@ -110,14 +112,24 @@ def missing(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
 
 
 def alike(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
-    """People differ by less than 0.65 of what real ones do, in pictures or in ventricles, and surely less."""
+    """People differ by less than 0.65 of what real ones do, in pictures, ventricles or brain size, and surely less."""
+    told = []
     words, mark = variety_words(row["fidelity"]["variety_ratio"])
     if mark == "bad" and words.startswith("Too alike"):
-        return f"{words} By MS-SSIM of pairs of people."
+        told.append(f"{words} By MS-SSIM of pairs of people.")
     spread = (row.get("ventricles") or {}).get("spread_ratio")
     if spread and spread_words(spread)[1] == "bad" and spread["value"] < 1:
-        return f"{spread_words(spread)[0]} Spread of ventricle area: {with_interval(spread)} times that of real ones."
-    return None
+        told.append(
+            f"{spread_words(spread)[0]} Spread of ventricle area: {with_interval(spread)} times that of real ones."
+        )
+    size = (row.get("tissues") or {}).get("measures", {}).get("brain", {}).get("spread_ratio")
+    found = standing(size, SIZE) if size else None
+    if found and found.place == "below" and found.certain:
+        told.append(
+            f"Too alike: brains differ less in size than real ones. Spread of brain size: {with_interval(size)} times "
+            "that of real ones."
+        )
+    return " ".join(told) or None
 
 
 def opposite(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
@@ -132,7 +144,7 @@ def opposite(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
             else f"images asked for at a higher {name} show a lower one"
         )
     effect, real = ("effect_ratio", "effect") if labels else ("slope_ratio", "slope")
-    if below_zero(area.get(effect)) and _excludes_zero(cohort[real]):
+    if below_zero(area.get(effect)) and surely(cohort[real]):
         told.append("the difference in the ventricles is the opposite of the cohort's")
     return f"The {name} is reversed: {' and '.join(told)}." if told else None
 
@@ -143,7 +155,7 @@ def deaf(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     ratio = _fidelity(metrics, row)
     place = standing(ratio, (DEAF, math.inf))
     if not _shown(metrics) or place.place != "below" or not place.certain or below_zero(ratio):
-        return None
+        return None if labels else _deaf_by_itself(metrics, found)
     suffix = headline(metrics)
     seen = found[f"auc{suffix}"] if labels else found["correlation"]
     if seen["low"] is None or not seen["low"] <= (0.5 if labels else 0) <= seen["high"]:
@@ -159,7 +171,7 @@ def exaggerated(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
     """Effect more than 35 % or label fidelity or slope more than 20 % above real images', surely above them."""
     name, told = metrics["settings"]["label"], []
     effect = (row.get("ventricles") or {}).get("effect_ratio")
-    if effect and _above(effect, SIZE[1]):
+    if effect and _above(effect, SIZE[1]) and surely(metrics["real"]["ventricles"]["effect"]):
         told.append(f"the difference in ventricle area is {with_interval(effect)} times the cohort's")
     if metrics["settings"]["labels"]:
         suffix = headline(metrics)
@@ -222,8 +234,16 @@ def _shown(metrics: Metrics) -> bool:
     return ceiling["low"] is not None and ceiling["low"] > (0.5 if labels else 0.0)
 
 
-def _excludes_zero(figure: Mapping[str, Any]) -> bool:
-    return figure["low"] is not None and not figure["low"] <= 0 <= figure["high"]
+def _deaf_by_itself(metrics: Metrics, found: Mapping[str, Any]) -> str | None:
+    """Shows a number as far as other covariates tell it, and no more."""
+    name, real, ratio = metrics["settings"]["label"], metrics["real"]["agreement"], found.get("slope_adjusted_ratio")
+    if ratio is None or not surely(real["slope_adjusted"]):
+        return None
+    place = standing(ratio, (DEAF, math.inf))
+    if place.place != "below" or not place.certain:
+        return None
+    others, share = listed(real["adjusted_for"]), with_interval(ratio)
+    return f"The {name} is not shown by itself: at equal {others}, images change {share} times as much as real ones."
 
 
 def _above(ratio: Mapping[str, Any], limit: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from medgen.apps.report.standing import MORE, Figure, Sayings, Standing, Words, below_zero, said, standing
 
 __all__ = [
+    "adjusted_slope_words",
     "agreement_words",
     "headline",
     "label_words",
@@ -27,6 +28,7 @@ __all__ = [
     "sized",
     "slope_words",
     "spread_words",
+    "surely",
     "times_floor",
     "with_interval",
 ]
@@ -146,8 +148,24 @@ def slope_words(ratio: Figure) -> Words:
     return said(standing(ratio, SLOPE), sayings)
 
 
-def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's") -> Words:
-    """Is the effect of the right size?"""
+def adjusted_slope_words(ratio: Figure, real: Figure, name: str) -> Words:
+    """Is the number itself heeded, beside the other covariates?"""
+    if not surely(real):
+        return f"At equal other covariates even real images show no change with the {name} beyond chance.", "warn"
+    return slope_words(ratio)
+
+
+def surely(figure: Figure | None) -> bool:
+    """Whether a figure's interval leaves 0 out."""
+    if figure is None or figure["low"] is None or figure["high"] is None:
+        return False
+    return not figure["low"] <= 0 <= figure["high"]
+
+
+def size_words(ratio: Figure, effect: Figure, reference: str = "the cohort's", cohort: Figure | None = None) -> Words:
+    """Is the effect of the right size? ``cohort`` is the effect that real images have, where it is known."""
+    if cohort is not None and not surely(cohort):
+        return "Even in the cohort no effect can be told from none, so the ratio says little.", "warn"
     if below_zero(ratio):
         return f"Reversed: the effect is the opposite of {reference}.", "bad"
     found = standing(ratio, SIZE)
