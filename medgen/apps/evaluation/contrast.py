@@ -194,8 +194,8 @@ class LabelAnatomy(Anatomy):
         except ValueError as error:
             where = f"guidance {images.guidance:g}" if hasattr(images, "guidance") else "the cohort"
             raise ValueError(
-                f"{where}: found {len(areas)} images of which ventricles are measured, too few to compare the labels at "
-                f"equal covariates ({error}); ask for more by n_per_class and n_sweep, or leave ventricles out"
+                f"{where}: found {len(areas)} images of which ventricles are measured, too few to compare the labels "
+                f"at equal covariates ({error}); ask for more by n_per_class and n_sweep, or leave ventricles out"
             ) from error
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
