@@ -182,15 +182,13 @@ def _size(metrics: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     )
     steps = sorted({step for found in size["arms"].values() for step in found["steps"]})
     copies = size["synthetic"]["copies"]
-    budget = (
-        f"Every classifier made {listed([str(step) for step in steps])} steps. A search for copies of training images "
-    )
-    budget += (
-        f"found {copies['found']} among the synthetic ones; of {copies['planted']} that were planted it found "
-        f"{with_interval(copies['recall'])}."
+    budget = f"Every classifier made {listed([str(step) for step in steps])} steps."
+    search = (
+        f"A search for copies of training images found {copies['found']} among the synthetic ones, and "
+        f"{round(copies['planted'] * copies['recall']['value'])} of {copies['planted']} that were planted."
     )
     head = ["Trained on", "Images", *FIGURE_NAMES.values()]
-    return page.section(_people(size), page.paragraph(f"{text} {budget}"), page.table(head, rows))
+    return page.section(_people(size), page.paragraph(f"{text} {budget} {search}"), page.table(head, rows))
 
 
 def _pictures(shown: Mapping[str, Tensor]) -> str:
