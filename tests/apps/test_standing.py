@@ -121,8 +121,13 @@ def _short(name, found):
     return of_fidelity._words(name, found, figure(0.9, 0.85, 0.95))
 
 
-def _likeness(times, kernel=(0.0, -0.1, 0.1)):
-    return {"frechet_over_floor": times, "kernel": figure(*kernel), "floor_kernel": figure(0.0, -0.05, 0.05)}
+def _likeness(times, kernel=(0.0, -0.1, 0.1), own=(2.0, 1.0, 3.0)):
+    distances = {"frechet": figure(*own), "floor_frechet": figure(1.0, 0.0, 2.6)}
+    return {
+        "frechet_over_floor": times,
+        "kernel": figure(*kernel),
+        "floor_kernel": figure(0.0, -0.05, 0.05),
+    } | distances
 
 
 @pytest.mark.parametrize(
@@ -135,8 +140,10 @@ def _likeness(times, kernel=(0.0, -0.1, 0.1)):
         (_likeness(figure(5.0, 0.8, 14.0)), "Farther than real images: 5.0 times", "warn"),
         (_likeness(figure(5.0, 2.0, 14.0)), "Farther than real images: 5.0 times", "bad"),
         (_likeness(figure(9.0, 5.0, 14.0)), "Far from real images: 9.0 times", "bad"),
-        (_likeness(NONE), "Not determined: how far training images lie from held-out ones", "warn"),
-        (_likeness(None), "Not determined", "warn"),
+        (_likeness(NONE), "Not told apart for certain: a distance of 2.00 against 1.00 of training images", "warn"),
+        (_likeness(None, own=(3.1, 2.1, 4.1)), "Farther than real images: a distance of 3.10 against 1.00", "warn"),
+        (_likeness(None, (0.5, 0.3, 0.7)), "Farther than real images: a distance of 2.00 against 1.00", "warn"),
+        (_likeness(None, own=(None, None, None)), "Not determined", "warn"),
         (_likeness(5.0), "Farther than real images: 5.0 times", "warn"),
         (_likeness(5.0, (0.5, 0.3, 0.7)), "Farther than real images: 5.0 times", "bad"),
         (_likeness(figure(5.0), (0.5, 0.3, 0.7)), "Farther than real images: 5.0 times", "bad"),

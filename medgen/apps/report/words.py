@@ -213,7 +213,7 @@ def likeness_words(likeness: Mapping[str, Any]) -> Words:
     """How far from held-out images, in the features of a network, against the distance of training images from them?"""
     times, found = over_floor(likeness), likeness_standing(likeness)
     if found.place == "unknown":
-        return "Not determined: how far training images lie from held-out ones cannot be told from 0 here.", "warn"
+        return _apart_words(likeness), "warn"
     text = f"{number(times['value'], 1)} times as far from held-out ones as training images are, in these features"
     sayings = Sayings(
         "Not told apart from real images by this measure and sample size",
@@ -224,15 +224,33 @@ def likeness_words(likeness: Mapping[str, Any]) -> Words:
     return said(found, sayings, "bad" if (times["value"] or 0) >= DISTANT else "warn")
 
 
+def _apart_words(likeness: Mapping[str, Any]) -> str:
+    """Where the distance of training images may be 0, so that no ratio says anything: the difference of the two."""
+    own, real = likeness["frechet"], likeness["floor_frechet"]
+    ends = [own["value"], own["low"], real["value"], real["high"]]
+    if any(end is None for end in ends):
+        return "Not determined."
+    more, short, beyond = own["value"] - real["value"], own["value"] - own["low"], real["high"] - real["value"]
+    both = f"a distance of {number(own['value'])} against {number(real['value'])} of training images, which may be 0"
+    if more > math.hypot(short, beyond) or _kernel_tells(likeness):
+        return f"Farther than real images: {both}, so how many times as far cannot be told."
+    return f"Not told apart for certain: {both}; {MORE}."
+
+
+def _kernel_tells(likeness: Mapping[str, Any]) -> bool:
+    """Whether the kernel distance is certainly larger than that of training images."""
+    low, high = likeness["kernel"]["low"], likeness["floor_kernel"]["high"]
+    return low is not None and high is not None and low > high
+
+
 def likeness_standing(likeness: Mapping[str, Any]) -> Standing:
     """Where the distance stands: up to 1.5 times that of training images is not told apart, from 4 on it is far.
 
     The kernel distance, too, may tell the images apart for certain, where the ratio is uncertain or has no interval.
     """
-    kernel, floor = likeness["kernel"], likeness["floor_kernel"]
     found = standing(over_floor(likeness), (0.0, NEAR), reach=(-math.inf, DISTANT))
-    clear = kernel["low"] is not None and floor["high"] is not None and kernel["low"] > floor["high"]
-    return Standing("above", True, found.beyond, found.determined) if clear and found.place != "unknown" else found
+    clear = _kernel_tells(likeness) and found.place != "unknown"
+    return Standing("above", True, found.beyond, found.determined) if clear else found
 
 
 def recommended(metrics: Mapping[str, Any]) -> float | None:
