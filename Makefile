@@ -30,6 +30,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@start=$$SECONDS
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# apart and without torchvision, whose absence torchmetrics would take amiss: one file of it is a test's reference
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+		--upgrade --target $(VENV)/reference torch-fidelity || echo "medgen: no torch-fidelity; its test is skipped"
 	touch $@
 	echo "medgen: installed into $(VENV) in $$((SECONDS - start)) s"
 

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,14 +41,17 @@ def test_inception_has_the_published_parameters():
     assert state["Mixed_6b.branch7x7dbl_5.bn.running_var"].shape == (192,)
 
 
-def test_inception_agrees_with_torch_fidelity(inception_file):
+def test_inception_agrees_with_torch_fidelity(inception_file, monkeypatch):
     found = importlib.util.find_spec("torch_fidelity")
-    if found is None:
-        pytest.skip("torch-fidelity is not installed (pip install --no-deps torch-fidelity)")
+    folders = [Path(sys.prefix) / "reference" / "torch_fidelity", *(found.submodule_search_locations if found else [])]
+    here = [str(folder) for folder in folders if Path(folder).is_dir()]
+    if not here:
+        where = f"pip install --no-deps --target {sys.prefix}/reference torch-fidelity, as `make install` does"
+        pytest.skip(f"torch-fidelity is not installed ({where})")
     # its package wants torchvision; the file of the network does not
     package = types.ModuleType("torch_fidelity")
-    package.__path__ = list(found.submodule_search_locations)
-    sys.modules["torch_fidelity"] = package
+    package.__path__ = here
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
     module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     reference = module.FeatureExtractorInceptionV3(
         "x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_file)
