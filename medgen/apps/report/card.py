@@ -113,9 +113,9 @@ def _flat(name: str, figure: Metrics, real: Metrics | None) -> dict[str, float |
 
 
 def metrics_origin(metrics: Metrics) -> dict[str, Any]:
-    """Which weights, data and settings the figures are of."""
+    """Which weights, data and settings the figures are of, as far as they are known."""
     settings, model = metrics["settings"], metrics["model"]
-    return {
+    found = {
         "model_sha256": model["sha256"],
         "iteration": model["iteration"],
         "simulated": metrics["simulated"],
@@ -130,6 +130,7 @@ def metrics_origin(metrics: Metrics) -> dict[str, Any]:
         "medgen": metrics["software"].get("medgen"),
         "commit": metrics["software"].get("commit"),
     }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _about(metrics: Metrics, metadata: Metrics, manifest: Metrics) -> list[str]:
