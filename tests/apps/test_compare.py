@@ -96,6 +96,16 @@ def test_another_guidance_is_told_and_compared(tmp_path):
     assert len(of(found, "distance")["pairs"]) == 1
 
 
+def test_another_medgen_is_told(tmp_path):
+    a = example_metrics()
+    other = changed(a, software__commit="f00d", model__sha256="c" * 64)
+    _, found = compare(tmp_path, {"a": a, "b": other})
+    (notice,) = found["notices"]
+    assert notice.startswith(
+        "Evaluated by different versions of medgen: a: 0.1.0, commit unknown; b: 0.1.0, commit f00d."
+    )
+
+
 def test_a_label_and_a_number_are_compared_by_what_both_have(tmp_path):
     a, b = example_metrics(), example_metrics(of_label=False)
     page, found = compare(tmp_path, {"a": a, "b": b})

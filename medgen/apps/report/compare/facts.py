@@ -99,6 +99,11 @@ def _labels(run: Run) -> Any:
     return run.metrics["settings"]["labels"]
 
 
+def _measured_with(run: Run) -> str:
+    software = run.metrics["software"]
+    return f"{software.get('medgen', 'unknown')}, commit {software.get('commit', 'not recorded')}"
+
+
 FACTS: dict[str, Fact] = {
     "cohort": Fact(
         "another cohort",
@@ -116,6 +121,7 @@ GUIDANCE = Fact(
     "another guidance", lambda run: run.metrics["settings"]["guidance"],
     lambda run: f"{run.metrics['settings']['guidance']:g}",
 )  # fmt: skip
+MEASURED = Fact("another medgen", _measured_with, _measured_with)
 # what follows from another fact need not be told by itself
 _FOLLOWS = {
     "split": ("cohort",),
@@ -151,6 +157,9 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, bool]]:
     if len({GUIDANCE.of(run) for run in runs}) > 1:
         text = f"Guidance differs: {_by_value(runs, GUIDANCE)} Differences may come from guidance alone."
         told.append((text, False))
+    if len({MEASURED.of(run) for run in runs}) > 1:
+        text = f"Evaluated by different versions of medgen: {_by_value(runs, MEASURED)}"
+        told.append((f"{text} A figure may have been measured otherwise by an earlier one.", False))
     for same in _same_evaluation(runs):
         told.append((f"{listed(same)} are one and the same evaluation.", True))
     return told
