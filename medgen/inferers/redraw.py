@@ -49,10 +49,11 @@ class Redraw(ImageInferer):
     Example:
         >>> import torch
         >>> from medgen.processes import RectifiedFlow
-        >>> def network(noisy, t, covariates):  # knows one image: all of one half
+        >>> def network(noisy, t):  # knows one image: all of one half
         ...     return (noisy - 0.5) / (t[0] / 1000)
         >>> redraw = Redraw(RectifiedFlow(), Sampler("euler", steps=10), sd=0.25)
-        >>> round(redraw.t, 3), redraw(torch.zeros(1, 1, 2, 2), network).mean().item(), redraw.evaluations
+        >>> drawn = redraw(torch.zeros(1, 1, 2, 2), network)
+        >>> round(redraw.t, 3), round(drawn.mean().item(), 3), redraw.evaluations
         (0.2, 0.5, 2)
     """
 
