@@ -111,6 +111,21 @@ def test_evaluates_what_was_trained(config, trained, tmp_path):
     assert (output / "report_private.html").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("label", "labels"), [("sex", ["F", "M"]), ("age", None)])
+def test_any_covariate_can_be_asked_about(config, trained, tmp_path, label, labels):
+    overrides = {
+        "output_dir": str(trained / "runs"), "ckpt_dir": str(trained / "models"), "eval_dir": str(tmp_path),
+        "cohort#simulated#root": str(trained / "cohorts"), "cohort#simulated#spacing": 4.0, "device": "cpu",
+        "label": label, "memorisation": "false",
+    }  # fmt: skip
+    workflow = ConfigWorkflow(str(config), logging_file=False, **overrides)
+    workflow.initialize()
+    evaluation = workflow.parser.get_parsed_content("evaluation")
+    assert evaluation.question.settings()["label"] == label
+    assert evaluation.question.settings()["labels"] == labels
+    assert not evaluation.memorisation
+
+
 def test_a_misspelt_override_is_refused_before_anything_is_read(tmp_path):
     workflow = ConfigWorkflow(str(CONFIGS[0]), logging_file=False, ckpt_dir=str(tmp_path), n_per_clas=4)
     with pytest.raises(RuntimeError) as caught:
