@@ -92,7 +92,7 @@ def test_volumes_are_evaluated_in_millilitres(world, tmp_path):
     evaluation = Evaluation(
         torch.nn.Linear(1, 1), "process", PlantedSampler(), COVARIATES, cohort, *sets.values(), tmp_path, label="age",
         judge=FeatureRegressor(epochs=6, amp=False), n_per_class=18, n_sweep=8, guidances=[], replicates=100,
-        membership=False, n_planted=8,
+        membership=False, n_planted=8, redraw=False,
         name="volumes",
     )  # fmt: skip
     evaluation.run()
