@@ -55,7 +55,8 @@ def write_bundle_card(root: Path, metrics: str | Path | None = None) -> Path:
 def fill_metadata(root: Path, metrics: str | Path | None = None) -> Path:
     """Put the figures into ``eval_metrics`` of ``configs/metadata.json``, and beside it which weights they are of.
 
-    The rest of the file stays as it is written.
+    The rest of the file stays as it is written where it is indented by two spaces; else all of it is written anew, with
+    its own indent.
 
     Args:
         root: the bundle.
@@ -82,8 +83,12 @@ def card_problems(root: Path) -> list[str]:
         return []
     digest, figures = file_sha256(weights), root / "eval" / "metrics.json"
     found = []
-    if figures.is_file() and (other := _weights_of(figures)) != digest:
-        found.append(f"eval/metrics.json: is of the weights {other}, models/model.pt is {digest}; evaluate again")
+    if figures.is_file():
+        other = _weights_of(figures)
+        if other is None:
+            found.append("eval/metrics.json: cannot be read, expected the figures of an evaluation; evaluate again")
+        elif other != digest:
+            found.append(f"eval/metrics.json: is of the weights {other}, models/model.pt is {digest}; evaluate again")
     for card in (weights.with_name(CARD), figures.with_name(CARD)):
         if card.is_file() and (why := _stale(card, digest, figures)):
             command = f"python -m medgen.bundles card {root}" if card.parent == weights.parent else "evaluate again"
@@ -118,7 +123,7 @@ def _figures(file: Path, weights: Path | None) -> dict[str, Any]:
 
     if not file.is_file():
         raise FileNotFoundError(f"{file}: found no figures; evaluate the weights first, with configs/evaluate.json")
-    metrics = dict(read_run("this", file).metrics)
+    metrics = dict(read_run("this", file, whole=True).metrics)
     if weights is not None and metrics["model"]["sha256"] != (digest := file_sha256(weights)):
         raise ValueError(
             f"{file}: is of the weights {metrics['model']['sha256']}, {weights} is {digest}; evaluate again"
@@ -139,11 +144,12 @@ def _stale(card: Path, digest: str, figures: Path) -> str:
     return ""
 
 
-def _weights_of(figures: Path) -> str:
+def _weights_of(figures: Path) -> str | None:
+    """SHA-256 of the weights that figures are of; None where the file cannot be read."""
     try:
         return str(json.loads(figures.read_text(encoding="utf-8"))["model"]["sha256"])
-    except (ValueError, KeyError, TypeError):
-        return "unknown"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _metadata(root: Path) -> dict[str, Any]:
@@ -153,6 +159,32 @@ def _metadata(root: Path) -> dict[str, Any]:
 
 def _with_part(text: str, key: str, value: Mapping[str, Any], after: str | None) -> str:
     """Put a value into the top level of a JSON text, in place of the old one, or behind the one of ``after``."""
+    expected = json.loads(text) | {key: dict(value)}
+    indent = re.match(r"\s*\{[ \t]*\n([ \t]+)", text)
+    edited = _edited(text, key, value, after) if indent and indent[1] == "  " else ""
+    if _same_json(edited, expected):
+        return edited
+    # not written as the bundles' are: anew, with the indent of the first line
+    whole = json.dumps(expected, indent=indent[1] if indent else None, allow_nan=False, ensure_ascii=False)
+    return whole + ("\n" if text.endswith("\n") else "")
+
+
+def _same_json(text: str, expected: Mapping[str, Any]) -> bool:
+    """Whether a text is one JSON object with this content, each of its own keys once."""
+    names: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names[:] = [name for name, _ in pairs]  # the outermost object is the last to be read
+        return dict(pairs)
+
+    try:
+        return bool(json.loads(text, object_pairs_hook=note) == expected) and len(set(names)) == len(names)
+    except ValueError:
+        return False
+
+
+def _edited(text: str, key: str, value: Mapping[str, Any], after: str | None) -> str:
+    """The text with the value put in place, as far as it is indented by two spaces."""
     written = json.dumps(value, indent=2, allow_nan=False).replace("\n", "\n  ")
     span = _span(text, key)
     if span is not None:

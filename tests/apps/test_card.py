@@ -159,3 +159,59 @@ def test_metadata_are_filled_stay_as_they_were_written_and_pass_monai(name, bund
     (bundle / "eval" / "metrics.json").unlink()
     assert main(["check", str(bundle)]) == 0
     assert "note: configs/metadata.json: eval_metrics are of the weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4, "\t"])
+@pytest.mark.parametrize("known", [True, False])
+def test_metadata_written_otherwise_hold_the_figures_once_and_keep_their_indent(indent, known, bundle):
+    target = bundle / "configs" / "metadata.json"
+    before = json.loads(target.read_text(encoding="utf-8")) | {"note": "ä"}
+    if not known:
+        del before["eval_metrics"], before["eval_metrics_of"]
+    target.write_text(json.dumps(before, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert main(["card", str(bundle), "--metadata"]) == 0
+    text = target.read_text(encoding="utf-8")
+    after = json.loads(text)
+    assert after["eval_metrics"]["label_ratio"] == 1.0
+    assert after["eval_metrics_of"]["model_sha256"] == file_sha256(bundle / "models" / "model.pt")
+    assert text.count('"eval_metrics"') == text.count('"eval_metrics_of"') == 1
+    assert text == json.dumps(after, indent=indent, ensure_ascii=False) + "\n"
+    assert {k: v for k, v in after.items() if "eval_metrics" not in k} == {
+        k: v for k, v in before.items() if "eval_metrics" not in k
+    }
+
+
+def test_figures_that_are_there_twice_are_there_once_afterwards(bundle):
+    target = bundle / "configs" / "metadata.json"
+    text = target.read_text(encoding="utf-8")
+    target.write_text(text.replace("{", '{\n  "eval_metrics": {"label_ratio": 7},', 1), encoding="utf-8")
+    assert main(["card", str(bundle), "--metadata"]) == 0
+    text = target.read_text(encoding="utf-8")
+    assert text.count('"eval_metrics"') == 1
+    assert json.loads(text)["eval_metrics"]["label_ratio"] == 1.0
+
+
+@pytest.mark.parametrize("options", [[], ["--metadata"]])
+def test_figures_that_lack_some_are_refused_by_name(options, bundle, capsys):
+    file = bundle / "eval" / "metrics.json"
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    del metrics["generated"][0]["likeness"]["floor_kernel"]
+    file.write_text(json.dumps(metrics), encoding="utf-8")
+    assert main(["card", str(bundle), *options]) == 1
+    told = capsys.readouterr().err
+    assert "generated[0].likeness lacks 'floor_kernel'" in told
+    assert "evaluate again" in told
+
+
+def test_figures_that_are_cut_off_are_told_as_such(bundle):
+    file = bundle / "eval" / "metrics.json"
+    file.write_text(file.read_text(encoding="utf-8")[:300], encoding="utf-8")
+    assert [text for text in bundle_problems(bundle) if "cannot be read" in text and "unknown" not in text] == [
+        "eval/metrics.json: cannot be read, expected the figures of an evaluation; evaluate again"
+    ]
+
+
+def test_the_card_says_which_intervals_are_by_leaving_out():
+    assert "of distances, precision, recall, density and coverage by leaving out groups of subjects" in model_card(
+        example_metrics(), METADATA
+    )

@@ -189,7 +189,8 @@ def test_the_same_weights_evaluated_twice_are_no_seeds_of_training(tmp_path):
             '{"schema": "medgen.utility/1"}',
             "found 'medgen.utility/1', an experiment on usefulness, expected 'medgen.ev",
         ),
-        ('{"schema": "medgen.evaluation/9"}', "found 'medgen.evaluation/9', expected 'medgen.evaluation/1'"),
+        ('{"schema": "medgen.evaluation/9"}', "found 'medgen.evaluation/9', expected 'medgen.evaluation/2'"),
+        ('{"schema": "medgen.evaluation/1"}', "expected 'medgen.evaluation/2'; evaluate again"),
         ("[1]", "found a JSON list"),
         ("{}", "found JSON without a schema"),
         ('{"schema": NaN}', "found NaN, which is no number of JSON"),
@@ -197,6 +198,11 @@ def test_the_same_weights_evaluated_twice_are_no_seeds_of_training(tmp_path):
         (changed(example_metrics(), row__likeness__frechet={"value": "x", "low": 0, "high": 1}), "expected number"),
         (changed(example_metrics(), row__main=False), "expected one row of the main guidance, found 0"),
         (changed(example_metrics(), settings__labels=None), "expected the figures of a number"),
+        (changed(example_metrics(), model__config="x"), "model.config: expected object or null, found 'x'"),
+        (changed(example_metrics(), real__auc=None), "real.auc: expected object, found None"),
+        (changed(example_metrics(), row__tissues__found=None), "tissues.found: expected number, found None"),
+        (changed(example_metrics(), row__ventricles__effect_ratio=0), "effect_ratio: expected object, found 0"),
+        (changed(example_metrics(), row__ventricles__effect_ratio=[]), "effect_ratio: expected object, found []"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_named_with_the_reason_and_the_others_are_compared(
@@ -219,6 +225,22 @@ def test_a_run_that_cannot_be_read_is_named_with_the_reason_and_the_others_are_c
     assert [one["name"] for one in found["left_out"]] == ["bad"]
     assert [one["name"] for one in found["runs"]] == ["a", "b"]
     assert "<b>Left out</b>" in page.read_text(encoding="utf-8")
+
+
+def test_a_run_whose_figures_fail_in_a_way_that_no_schema_tells_is_left_out_and_the_others_are_compared(
+    tmp_path, monkeypatch, capsys
+):
+    warnings = tables.verdict.warnings
+
+    def fails(metrics):
+        return warnings(metrics) if metrics["name"] != "bad" else 1 / 0
+
+    monkeypatch.setattr(tables.verdict, "warnings", fails)
+    a = example_metrics()
+    _, found = compare(tmp_path, {"a": a, "bad": a | {"name": "bad"}, "b": changed(a, settings__guidance=2.0)}, code=1)
+    assert [one["name"] for one in found["left_out"]] == ["bad"]
+    assert [one["name"] for one in found["runs"]] == ["a", "b"]
+    assert "left out: bad: metrics.json: its figures cannot be shown (ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_at_all_is_an_error_and_nothing_is_written(tmp_path, capsys):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OTHER_SITES", "SCHEMA", "SIMULATED_NOTICE", "at_other_sites", "cohort_notices", "model_facts", "provenance"]
 
-SCHEMA = "medgen.evaluation/1"
+SCHEMA = "medgen.evaluation/2"
 _OF_MODEL = ("iteration", "config", "training", "software")  # of its manifest
 _OF_SPLITS = ("seed", "split_fractions", "leave_site_out")
 SIMULATED_NOTICE = (

@@ -10,7 +10,12 @@ from typing import Any
 from medgen.apps.report import page
 from medgen.apps.report.words import number
 
-__all__ = ["limit_items", "limits", "provenance", "reading"]
+__all__ = ["INTERVALS", "limit_items", "limits", "provenance", "reading"]
+
+INTERVALS = (
+    "95 % intervals, by drawing subjects (not slices) with replacement; of distances, precision, recall, density and "
+    "coverage by leaving out groups of subjects, since these rise when people are drawn twice"
+)
 
 
 def reading(items: Sequence[str]) -> str:
@@ -20,9 +25,8 @@ def reading(items: Sequence[str]) -> str:
         "Fréchet distance: 0 for equal distributions; it shrinks with the number of images, so that it is only read "
         "beside the floor, the distance of as many training images, of other people with the covariates that were "
         "asked for, from the held-out ones. Only in features of the Inception network is it called FID.",
-        "Intervals: 95 %, by drawing subjects with replacement; of distances, precision, recall, density and coverage "
-        "by leaving out groups of subjects, since these rise when people are drawn twice. The generated images of a "
-        "profile follow its subject. They do not cover the chance of training the generator again.",
+        f"Figures have {INTERVALS}. The generated images of a profile follow its subject. Intervals do not cover the "
+        "chance of training the generator again.",
     ]
     return page.section("How to read this", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from medgen.apps.evaluation.provenance import SIMULATED_NOTICE
 from medgen.apps.report import verdict
-from medgen.apps.report.background import limit_items
+from medgen.apps.report.background import INTERVALS, limit_items
 from medgen.apps.report.compare.facts import FACTS
 from medgen.apps.report.compare.figures import FIGURES
 from medgen.apps.report.compare.runs import Run
@@ -184,8 +184,8 @@ def _figures(run: Run) -> str:
             told = "; ".join(text for text in (real, reading.note) if text)
             rows.append((compared.question, with_interval(reading.figure), told))
     note = (
-        f"At guidance {run.metrics['settings']['guidance']:g}, with 95 % intervals by drawing subjects with "
-        "replacement; they do not cover training again. Each figure is read beside what real images reach in its place."
+        f"At guidance {run.metrics['settings']['guidance']:g}, with {INTERVALS}. They do not cover "
+        "training again. Each figure is read beside what real images reach in its place."
     )
     return f"{note}\n\n{_table(['Question', 'Generated', 'Real images'], rows)}"
 

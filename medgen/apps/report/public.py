@@ -9,7 +9,7 @@ from typing import Any
 from medgen.apps.evaluation.provenance import SIMULATED_NOTICE
 from medgen.apps.evaluation.run import Evidence
 from medgen.apps.report import of_fidelity, of_label, of_number, page, pictures, plots, verdict
-from medgen.apps.report.background import limits, provenance, reading
+from medgen.apps.report.background import INTERVALS, limits, provenance, reading
 from medgen.apps.report.cost import cost_section
 from medgen.apps.report.originality import NOBODY, originality_card, originality_row, originality_section
 from medgen.apps.report.words import (
@@ -98,7 +98,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         times_floor(likeness), "1: the floor", likeness_words(likeness))  # fmt: skip
     add(*originality_row(metrics))
     head = ["Question", f"Generated, guidance {row['guidance']:g}", "Real", "In words"]
-    note = page.paragraph("Values with 95 % intervals; subjects, not slices, were resampled.")
+    note = page.paragraph(f"Values with {INTERVALS}.")
     return page.section("Summary", note, page.table(head, rows, marks))
 
 

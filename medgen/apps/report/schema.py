@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from medgen.apps.evaluation.provenance import SCHEMA
+
 __all__ = ["METRICS_SCHEMA"]
 
 
@@ -123,7 +125,7 @@ _TISSUE = _object(dict.fromkeys(("real", "generated", "difference", "percent", "
 _TISSUES = _object(
     {
         "unit": _TEXT,
-        "found": _NUMBER,
+        "found": {"type": "number"},
         "adjusted_for": {"type": "array", "items": _TEXT},
         "measures": _object(dict.fromkeys(("brain", "fluid", "grey", "white"), _TISSUE)),
     }
@@ -276,7 +278,7 @@ _TRAINING = _object(
 
 METRICS_SCHEMA: dict[str, Any] = _object(
     {
-        "schema": {"const": "medgen.evaluation/1"},
+        "schema": {"const": SCHEMA},
         "name": _TEXT,
         "created": _TEXT,
         "simulated": {"type": "boolean"},
@@ -286,7 +288,7 @@ METRICS_SCHEMA: dict[str, Any] = _object(
                 "sha256": _TEXT,
                 "parameters": _COUNT,
                 "iteration": {"type": ["integer", "null"]},
-                "config": _ANY,
+                "config": {"type": ["object", "null"]},
                 "training": {"anyOf": [_TRAINING, {"type": "null"}]},
                 "software": {"anyOf": [_SOFTWARE, {"type": "null"}]},
             }

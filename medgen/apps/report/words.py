@@ -197,10 +197,8 @@ def spread_words(ratio: Figure) -> Words:
 
 def over_floor(likeness: Mapping[str, Any]) -> Figure:
     """The distance of generated images to held-out ones, over that of training images, as a figure."""
-    found = likeness["frechet_over_floor"]
-    if isinstance(found, Mapping):
-        return found
-    return {"value": found, "low": None, "high": None}
+    found: Figure = likeness["frechet_over_floor"]
+    return found
 
 
 def times_floor(likeness: Mapping[str, Any]) -> str:

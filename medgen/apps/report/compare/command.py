@@ -67,7 +67,7 @@ def compare_runs(
     runs, failed = [], []
     for name, path in named_paths(words):
         try:
-            runs.append(read_run(name, path))
+            runs.append(_tried(read_run(name, path)))
         except UnreadableRun as error:
             failed.append((name, str(error)))
     if len(runs) < 2:
@@ -77,6 +77,23 @@ def compare_runs(
     write_text(target, comparison_page(runs, figures, seeds, said, failed))
     write_json(target.with_suffix(".json"), _as_json(runs, figures, seeds, said, failed))
     return target, failed
+
+
+def _tried(run: Run) -> Run:
+    """The run, when a page of it alone can be made: a damaged one is left out, and the others are compared.
+
+    Raises:
+        UnreadableRun: saying what its figures led to.
+    """
+    try:
+        comparison_page([run], compared_figures([run]), over_seeds([run]), notices([run]), [], plotted=False)
+        _about(run)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UnreadableRun(
+            f"metrics.json: its figures cannot be shown ({type(error).__name__}: {error}); it was written by another "
+            "version of medgen, or changed: evaluate again"
+        ) from error
+    return run
 
 
 def _refuse_to_replace(page: Path) -> None:

@@ -14,7 +14,7 @@ from medgen.apps.report.schema import METRICS_SCHEMA
 
 __all__ = ["Run", "UnreadableRun", "named_paths", "read_run"]
 
-SCHEMA = METRICS_SCHEMA["properties"]["schema"]["const"]
+SCHEMA: str = METRICS_SCHEMA["properties"]["schema"]["const"]
 # without these nothing can be compared; what else is missing was not recorded yet when the figures were written
 NEEDED = frozenset(
     [f"*.{name}" for name in ("value", "low", "high", "subjects", "images", "train", "validation", "test")]
@@ -109,12 +109,13 @@ def _joined(parts: Sequence[str], length: int) -> str:
     return "/".join(parts[-length:])
 
 
-def read_run(name: str, path: Path) -> Run:
+def read_run(name: str, path: Path, whole: bool = False) -> Run:
     """Read and check the figures of one evaluation.
 
     Args:
         name: of the run.
         path: ``metrics.json``, the folder that holds it, or a bundle that was evaluated.
+        whole: whether every figure of the schema must be there; else those without which nothing can be compared.
 
     Raises:
         UnreadableRun: saying what was found and what was expected; no message holds a path beyond the file's name.
@@ -130,8 +131,9 @@ def read_run(name: str, path: Path) -> Run:
         raise UnreadableRun(f"{file.name}: cannot be read: {told}") from error
     kind = metrics.get("schema") if isinstance(metrics, dict) else None
     if kind != SCHEMA:
-        raise UnreadableRun(f"{file.name}: {_other(kind, metrics)}, expected {SCHEMA!r}")
-    wrong = problems(metrics, METRICS_SCHEMA, NEEDED) or _mismatched(metrics)
+        again = "; evaluate again" if str(kind).startswith(SCHEMA.split("/")[0]) else ""
+        raise UnreadableRun(f"{file.name}: {_other(kind, metrics)}, expected {SCHEMA!r}{again}")
+    wrong = problems(metrics, METRICS_SCHEMA, None if whole else NEEDED) or _mismatched(metrics)
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UnreadableRun(

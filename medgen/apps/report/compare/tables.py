@@ -27,6 +27,7 @@ def comparison_page(
     seeds: Sequence[Mapping[str, Any]],
     notices: Sequence[tuple[str, bool]],
     failed: Sequence[tuple[str, str]],
+    plotted: bool = True,
 ) -> str:
     """The page as HTML text; it holds figures alone, no picture and nothing of a person."""
     names = [run.name for run in runs]
@@ -47,7 +48,7 @@ def comparison_page(
         parts.append(page.warning_box(head, loud))
     parts += [page.notice(text) for text, aloud in notices if not aloud]
     parts.append(_figures(names, figures))
-    if (drawn := comparison_plot(figures, names)) is not None:
+    if plotted and (drawn := comparison_plot(figures, names)) is not None:
         caption = (
             "Values with 95 % intervals; dashed or green: as real images are (of the distance the floor, real to "
             "real). Hollow: not to be compared with the filled ones."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["problems"]
@@ -53,7 +53,7 @@ def _problems(value: Any, schema: Mapping[str, Any], needed: Container[str] | No
         yield f"{where}expected {schema['minimum']} or more, found {value}"
     for kind in ("anyOf", "oneOf"):
         if kind in schema:
-            found = [problems(value, one, needed, at) for one in schema[kind]]
+            found = [problems(value, one, needed, at) for one in _nearest(value, schema[kind])]
             if all(found):
                 yield from min(found, key=len)
     if isinstance(value, dict):
@@ -63,6 +63,12 @@ def _problems(value: Any, schema: Mapping[str, Any], needed: Container[str] | No
             yield f"{where}expected {schema['minItems']} or more items, found {len(value)}"
         for index, item in enumerate(value):
             yield from _problems(item, schema.get("items", {}), needed, f"{at}[{index}]")
+
+
+def _nearest(value: Any, kinds: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of several kinds those that name most of an object's properties: a damaged one is not taken for another kind."""
+    shared = [len(set(value) & set(kind.get("properties", ()))) if isinstance(value, dict) else 0 for kind in kinds]
+    return [kind for kind, count in zip(kinds, shared, strict=True) if count == max(shared)]
 
 
 def _of_object(
