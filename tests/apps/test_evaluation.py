@@ -179,6 +179,14 @@ def test_refuses_what_would_make_the_figures_meaningless(world, tmp_path):
         evaluation(_with(world, test=_changed(test, covariates=one_class)), PlantedSampler(), tmp_path)
     with pytest.raises(ValueError, match="nearest: 'diagnosis'"):
         evaluated_labels(COVARIATES, "diagnose", None)
+    with pytest.raises(ValueError, match=r"one of the covariates .*'age'.* found 'agee' \(nearest: 'age'\)"):
+        evaluated_labels(COVARIATES, "agee", None)
+    with pytest.raises(ValueError, match=r"one of the categorical covariates .* found 'age'"):
+        evaluated_labels(COVARIATES, "age", None)
+    for wrong in ("2", [1.0, "x"], [True], None, [float("nan")]):
+        with pytest.raises(ValueError, match=r"guidances: expected scales such as \[1.0, 2.0\], found"):
+            evaluation(world, PlantedSampler(), tmp_path, guidances=wrong)
+    assert evaluation(world, PlantedSampler(), tmp_path, guidance=2.0, guidances=1).guidances == [1.0, 2.0]
     with pytest.raises(ValueError, match="expected two of"):
         evaluated_labels(COVARIATES, "diagnosis", ["NC", "MCI"])
     with pytest.raises(ValueError, match="4 <= n_sweep <= n_per_class"):

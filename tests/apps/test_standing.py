@@ -61,6 +61,7 @@ def test_only_what_is_inside_and_narrow_is_good_and_only_what_is_certain_is_bad(
         (lambda: label(1.0, 0.1, 4.0), "Consistent with the diagnosis showing as clearly as in real images, but",
          "warn"),
         (lambda: label(1.0, 0.85, 1.15), "Faithful", "good"),
+        (lambda: label(0.81, 0.62, 1.01), "Faithful within 20 % as far as the interval tells", "good"),
         (lambda: label(-0.8, -1.6, -0.6), "Reversed: images asked for as AD look like NC", "bad"),
         (lambda: label(-0.2, -0.6, 0.3), "Too weak: the diagnosis shows less than in real images by more", "bad"),
         (lambda: words.slope_words(figure(0.93, 0.05, 3.9)), "Consistent with a change of the right size, but", "warn"),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.apps.evaluation.adjustment import shared_columns
+from medgen.apps.evaluation.adjustment import complete_rows, shared_columns
 from medgen.apps.evaluation.anatomy import KnownEffect, VentricleModel
 from medgen.apps.evaluation.figures import Columns, figure_of, ratio_of
 from medgen.apps.evaluation.question import Anatomy, Question, Reference
@@ -129,14 +129,21 @@ class LabelReference(Reference):
     """AUC of the classifier on held-out images: of slices, of subjects, and of slices at equal covariates."""
 
     def __init__(self, question: LabelContrast, scores: Array, real: RealImages, resampler: SubjectResampler) -> None:
-        self.question, self.resampler = question, resampler
+        self.question, self.resampler, self.scores, self.real = question, resampler, scores, real
         names, means = subject_means(scores, real.subjects)
         truth = subject_means(real.target, real.subjects)[1] > 0.5
         self.by_slice = _auc(scores, real.target, real.subjects, resampler)
         self.by_subject = _auc(means, truth, names, resampler)
         columns = question.columns(real.covariates)
-        self.adjusted = _adjusted_auc(scores, real.target, columns, real.subjects, resampler)
+        self.adjusted_for = shared_columns(columns, targets=[real.target])
+        self.adjusted = self._adjusted(scores, real, self.adjusted_for)
         self.ages_differ = _confounded(columns.get("age"), real.target)
+
+    def _adjusted(self, scores: Array, images: Any, names: list[str]) -> Array:
+        """AUC at equal covariates of these names."""
+        columns = self.question.columns(images.covariates)
+        chosen = {name: columns[name] for name in names}
+        return _adjusted_auc(scores, images.target, chosen, images.subjects, self.resampler)
 
     def figures(self) -> dict[str, Any]:
         """ "auc" of slices, "auc_subject", and "auc_adjusted" at equal other covariates, which is the one to read where
@@ -149,14 +156,17 @@ class LabelReference(Reference):
 
         Generated images follow the subject of their profile when subjects are resampled.
         """
-        columns = self.question.columns(generated.covariates)
+        sides = [self.question.columns(images.covariates) for images in (self.real, generated)]
+        names = shared_columns(*sides, targets=[self.real.target, generated.target])
+        same = names == self.adjusted_for
+        reached = self.adjusted if same else self._adjusted(self.scores, self.real, names)
         plain = _auc(scores, generated.target, generated.subjects, self.resampler)
-        adjusted = _adjusted_auc(scores, generated.target, columns, generated.subjects, self.resampler)
+        adjusted = self._adjusted(scores, generated, names)
         return {
             "auc": figure_of(plain),
             "auc_adjusted": figure_of(adjusted),
             "ratio": ratio_of(plain - 0.5, self.by_slice - 0.5),
-            "ratio_adjusted": ratio_of(adjusted - 0.5, self.adjusted - 0.5),
+            "ratio_adjusted": ratio_of(adjusted - 0.5, reached - 0.5),
         }
 
 
@@ -193,9 +203,12 @@ class LabelAnatomy(Anatomy):
             return VentricleModel(areas, images.target, columns, images.subjects, self.resampler)
         except ValueError as error:
             where = f"guidance {images.guidance:g}" if hasattr(images, "guidance") else "the cohort"
+            known = int(complete_rows(columns, list(columns), len(areas)).sum())
+            equal = f", {known} of them with known {', '.join(columns)}" if known < len(areas) else ""
             raise ValueError(
-                f"{where}: found {len(areas)} images of which ventricles are measured, too few to compare the labels "
-                f"at equal covariates ({error}); ask for more by n_per_class and n_sweep, or leave ventricles out"
+                f"{where}: found {len(areas)} images of which ventricles are measured{equal}, too few to compare the "
+                f"labels at equal covariates ({error}); ask for more by n_per_class and n_sweep, or leave ventricles "
+                "out"
             ) from error
 
     def compare(self, areas: Array, generated: Any) -> dict[str, Any]:
@@ -217,13 +230,13 @@ def evaluated_labels(covariates: Covariates, label: str, labels: Sequence[str] |
     """The two labels that are compared, reference first.
 
     Raises:
-        ValueError: when ``label`` is no categorical covariate, or ``labels`` are not two of its labels.
+        ValueError: when ``label`` is no categorical covariate, or ``labels`` are not two of its labels. A name that is
+            not declared at all is told beside all that are, since numbers can be judged as well.
     """
     if label not in covariates or not covariates.is_categorical(label):
-        hint = nearest(label, covariates.categorical)
-        raise ValueError(
-            f"label: expected one of the categorical covariates {covariates.categorical}, found {label!r}{hint}"
-        )
+        names = covariates.categorical if label in covariates else covariates.names
+        kind = "categorical covariates" if label in covariates else "covariates"
+        raise ValueError(f"label: expected one of the {kind} {names}, found {label!r}{nearest(label, names)}")
     declared = tuple(covariates[label])  # type: ignore[arg-type]
     chosen = declared if labels is None else tuple(labels)
     if len(chosen) != 2 or len(set(chosen)) != 2 or not set(chosen) <= set(declared):
@@ -240,8 +253,7 @@ def _adjusted_auc(
     scores: Array, positive: Array, columns: Columns, subjects: list[str], resampler: SubjectResampler
 ) -> Array:
     """AUC of scores moved to equal covariates; the move itself is not resampled."""
-    usable = {name: columns[name] for name in shared_columns(columns)}
-    model = GroupModel(scores, positive, usable, subjects, squared=[n for n in usable if n == "slice"])
+    model = GroupModel(scores, positive, columns, subjects, squared=[n for n in columns if n == "slice"])
     return _auc(model.adjusted(), model.group, model.subjects, resampler)
 
 

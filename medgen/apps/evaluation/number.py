@@ -115,7 +115,8 @@ class NumberReference(Reference):
         self.question, self.resampler, self.trained = question, resampler, train.target
         self.bands = populated_bands(real.target, real.subjects)
         self.values = self._agreement(scores, real.target, real.subjects)
-        self.adjusted_for = shared_columns(question.columns(real.covariates))  # profiles have the same
+        columns = question.columns(real.covariates)
+        self.adjusted_for = shared_columns(columns, targets=[real.target])  # profiles have the same
         self.values["slope_adjusted"] = self._adjusted(scores, real)
         self.by_plane = {
             plane: self._agreement(scores[rows], real.target[rows], chosen(real.subjects, rows))

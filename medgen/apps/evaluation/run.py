@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class Evaluation:
         label: the covariate that is judged: a label by a classifier, a number by a regressor.
         labels: two of its labels, reference first; None where it has two, and for a number.
         guidance: the main guidance scale; None takes the sampler's.
-        guidances: the scales of the sweep.
+        guidances: the scales of the sweep, or one.
         n_per_class: images of each label at the main guidance; of a number, which has no classes, all images.
         n_sweep: the same at the other scales.
         codec: decodes latents; None for pixel models.
@@ -108,7 +109,7 @@ class Evaluation:
         label: str = "diagnosis",
         labels: Sequence[str] | None = None,
         guidance: float | None = None,
-        guidances: Sequence[float] = (1.0, 1.5, 2.0, 3.0),
+        guidances: Sequence[float] | float = (1.0, 1.5, 2.0, 3.0),
         n_per_class: int = 128,
         n_sweep: int = 64,
         codec: Any = None,
@@ -143,7 +144,7 @@ class Evaluation:
         settings = {"epochs": judge_epochs, "patience": max(10, judge_epochs // 3), "seed": seed, "device": device}
         self.question = _question(covariates, label, labels, judge, **settings)
         self.output_dir, self.name, self.seed, self.replicates = Path(output_dir), name, seed, replicates
-        self.guidance, self.guidances = float(main), sorted({float(main), *(float(g) for g in guidances)})
+        self.guidance, self.guidances = float(main), sorted({float(main), *_scales(guidances)})
         self.n_per_class, self.n_sweep = n_per_class, n_sweep
         self.solvers, self.solver_seeds = solver_settings(solvers, solver_seeds), solver_seeds
         self.model = model_facts(network, weights, cohort)
@@ -294,6 +295,17 @@ class Evaluation:
             subjects += list(target)
             strata += [f"{split}/{self.question.stratum(value)}" for value in target.values()]
         return SubjectResampler(subjects, self.replicates, self.seed, strata)
+
+
+def _scales(guidances: Sequence[float] | float) -> list[float]:
+    """The scales of the sweep as numbers."""
+    scales = [guidances] if isinstance(guidances, (int, float)) else guidances
+    if isinstance(scales, str) or not isinstance(scales, Sequence):
+        raise ValueError(f"guidances: expected scales such as [1.0, 2.0], found {guidances!r}")
+    for scale in scales:
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+            raise ValueError(f"guidances: expected scales such as [1.0, 2.0], found {guidances!r}")
+    return [float(scale) for scale in scales]
 
 
 def _question(

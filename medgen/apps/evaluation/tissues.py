@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgen.apps.evaluation.adjustment import shared_columns
-from medgen.apps.evaluation.figures import figure_of, ratio_of
+from medgen.apps.evaluation.figures import Figure, figure_of, ratio_of
 from medgen.apps.evaluation.planes import plane_rows
 from medgen.apps.evaluation.real import RealImages, adjustment_columns
 from medgen.covariates import Covariates
@@ -90,19 +90,24 @@ class TissueComparison:
 def _compared(outcome: Array, group: Array, design: Array, weights: Array) -> dict[str, Any]:
     """Means, difference and spread ratio of one measure; images without a brain have none.
 
-    Images that lack a covariate that is adjusted for count in the means alone.
+    Images that lack a covariate that is adjusted for count in the means alone. Where hardly any brain is found there
+    are no means; where brains are found but covariates are known of too few there is nothing but means.
     """
-    nothing = {"value": None, "low": None, "high": None}
+    nothing: Figure = {"value": None, "low": None, "high": None}
     usable = np.isfinite(outcome)
     means = []
     for side in (0.0, 1.0):
         rows = usable & (group == side)
         with np.errstate(divide="ignore", invalid="ignore"):
             means.append(weights[:, rows] @ outcome[rows] / weights[:, rows].sum(1))
+    found = min((usable & (group == side)).sum() for side in (0.0, 1.0))
     usable &= np.isfinite(design).all(1)
     outcome, group, design, weights = outcome[usable], group[usable], design[usable], weights[:, usable]
     if min((group == 0).sum(), (group == 1).sum()) <= design.shape[1]:
-        return dict.fromkeys(("real", "generated", "difference", "percent", "spread_ratio"), nothing)
+        made = dict.fromkeys(("real", "generated", "difference", "percent", "spread_ratio"), nothing)
+        if found > design.shape[1]:
+            made |= {"real": figure_of(means[0]), "generated": figure_of(means[1])}
+        return made
     spreads = []
     for side in (0.0, 1.0):
         rows = group == side

@@ -216,7 +216,9 @@ def trait_figures(
         model, test = trained(trait), trait.images["test"]
         predicted = model.scores(test.images)
         sides = (test, *generated.values())
-        adjusted_for = shared_columns(*(question.columns(images.covariates) for images in sides))
+        adjusted_for = shared_columns(
+            *(question.columns(images.covariates) for images in sides), targets=[images.target for images in sides]
+        )
         found = TraitTrend(question, trait, predicted, resampler, adjusted_for)
         real[trait.name] = found.figures()
         scores = {scale: model.scores(images.images) for scale, images in generated.items()}

@@ -65,8 +65,10 @@ def ventricle_figures(
     volumes, truth = known_volumes(cohort, whole.subjects), getattr(cohort, "ground_truth", None) or {}
     shown = {scale: _measurable(covariates, made.images, made.covariates) for scale, made in generated.items()}
     seen_at = {s: made if shown[s].all() else made.subset(shown[s]) for s, made in generated.items()}
-    asked = [made.covariates for made in seen_at.values()]
-    adjusted_for = shared_columns(*(question.columns(values) for values in (whole.covariates, *asked)))
+    sides: list[RealImages | GeneratedImages] = [whole, *seen_at.values()]
+    adjusted_for = shared_columns(
+        *(question.columns(side.covariates) for side in sides), targets=[side.target for side in sides]
+    )
     of_cohort = question.anatomy(_sizes(whole.images, pixel_mm), whole, resampler, unit, volumes, truth, adjusted_for)
     plotted: dict[str, Any] = {}
     for row, seen in zip(rows, seen_at.values(), strict=True):

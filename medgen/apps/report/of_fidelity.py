@@ -170,6 +170,8 @@ def tissue_words(name: str, found: Mapping[str, Figure]) -> Words:
     """Is the anatomy of the right size, and does it vary?"""
     percent, what, limit = found["percent"], MEASURES[name].split(",")[0], 10 if name == "brain" else 25
     if percent["value"] is None:
+        if "difference" in found and found["difference"]["value"] is None and found["generated"]["value"] is not None:
+            return "Not determined: too few images of which the covariates that are adjusted for are known.", "warn"
         return "Not determined: hardly any brain was found.", "bad"
     differs = f"{what} differs by {number(percent['value'], 0)} %"
     within = f"Within {limit} % of real images"

@@ -110,7 +110,7 @@ def label_words(ratio: Figure, ceiling: Figure, label: str, labels: Sequence[str
         reference, other = labels or ("one label", "the other")
         return f"Reversed: images asked for as {other} look like {reference}, and the other way round.", "bad"
     sayings = Sayings(
-        f"Faithful: the {label} shows as clearly as in real images (0.8 to 1.2 counts as such)",
+        f"Faithful within 20 % as far as the interval tells: the {label} shows about as clearly as in real images",
         f"the {label} showing as clearly as in real images",
         f"Too weak: the {label} shows less than in real images",
         f"Exaggerated: the {label} shows more clearly than in real images",
@@ -126,7 +126,8 @@ def agreement_words(ratio: Figure, ceiling: Figure, name: str) -> Words:
     if below_zero(ratio):
         return f"Reversed: images asked for at a higher {name} show a lower one.", "bad"
     sayings = Sayings(
-        f"Faithful: the {name} shows as clearly as in real images ({ALIKE:g} or more counts as such)",
+        f"Faithful as far as the interval tells: the {name} shows about as clearly as in real images ({ALIKE:g} or "
+        "more counts as such)",
         f"the {name} showing as clearly as in real images",
         f"Too weak: the {name} shows less than in real images",
         f"Clearer than in real images: people of one {name} are too alike",
