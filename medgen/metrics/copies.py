@@ -14,6 +14,7 @@ __all__ = ["NearnessScale", "alarms_among_others", "chance_of_as_many", "excess_
 
 Array = NDArray[np.float64]
 BEYOND = 4.0  # spreads above the median held-out image
+FEW = 64  # held-out images; of new ones with an exponential tail, as few as 8 held-out ones then set no false certainty
 NEAR = 0.95  # quantile of held-out images above which an image is near
 
 
@@ -68,6 +69,8 @@ class NearnessScale:
     Attributes:
         held_out: z of the held-out images.
         copy: z above which an image is a copy.
+        sure: z above which it is one beyond doubt: twice as much, and more where few are held out, whose highest says
+            less of how near new people come (2 + 64 / N times as much).
 
     Raises:
         ValueError: when there are fewer than two held-out images.
@@ -86,6 +89,7 @@ class NearnessScale:
         self._groups = {g: _spread(nearness[groups == g]) for g in np.unique(groups) if (groups == g).sum() >= 20}
         self.held_out = self(nearness, groups)
         self.copy = max(beyond, float(self.held_out.max()))
+        self.sure = (2 + FEW / len(nearness)) * self.copy
 
     def __call__(self, nearness: Array, groups: Array) -> Array:
         """Z of images ``(N,)`` with their groups."""
@@ -131,21 +135,27 @@ def alarms_among_others(
     return flagged
 
 
-def chance_of_as_many(count: int, of: int, alarms: int, among: int) -> float:
-    """How likely so many false alarms are among new images, if they are as frequent as among held-out ones.
+def chance_of_as_many(count: int, of: int, alarms: int, among: int) -> float | None:
+    """How likely so many false alarms are among new people, if they are as frequent as among held-out ones.
 
-    Fisher's exact test, one-sided: given all alarms, that so many or more fall to the new images.
+    Fisher's exact test, one-sided: given all alarms, that so many or more fall to the new. The test takes its units to
+    be independent, which people are and several images of a person are not.
 
     Args:
-        count: new images called copies.
-        of: new images.
-        alarms: held-out images called copies by other people's scale.
-        among: held-out images.
+        count: new people of whom an image is called a copy.
+        of: new people.
+        alarms: held-out people of whom an image is called a copy by other people's scale.
+        among: held-out people.
+
+    Returns:
+        None where nobody was held out, and nothing is known of false alarms.
 
     Example:
         >>> round(chance_of_as_many(1, 256, 0, 325), 2), chance_of_as_many(9, 256, 0, 325) < 0.001
         (0.44, True)
     """
+    if among == 0:
+        return None
     return float(hypergeom.sf(count - 1, of + among, count + alarms, of))
 
 

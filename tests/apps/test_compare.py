@@ -148,6 +148,18 @@ def test_verdicts(one, other, kind, ideal, said):
     assert verdict(Reading(other, None, ideal), Reading(one, None, ideal), kind) == mirrored
 
 
+def test_copies_found_with_unlike_recall_are_not_compared():
+    few, many = figure(0.0, 0.0, 0.01), figure(0.2, 0.15, 0.25)
+
+    def said(recall, other):
+        return verdict(Reading(few, None, 0.0, "", recall), Reading(many, None, 0.0, "", other), LOW)
+
+    assert said(figure(0.9, 0.85, 0.95), figure(0.88, 0.8, 0.93)) == "first"
+    assert said(figure(0.3, 0.2, 0.4), figure(0.9, 0.85, 0.95)) == "found with unlike recall"
+    assert said(figure(0.9, 0.85, 0.95), figure(0.3, 0.2, 0.4)) == "found with unlike recall"
+    assert said(None, figure(0.3, 0.2, 0.4)) == "first"
+
+
 def test_several_seeds_of_the_same_settings_are_summarised(tmp_path):
     a = example_metrics()
     values = [0.9, 1.0, 1.3]

@@ -188,12 +188,54 @@ def test_words_say_no_more_than_the_recall_allows():
     assert copied == ("5 of 384 images are near copies of a training image, of 3 of 129 training subjects.", "bad")
     alarms = {"false_alarms": {"alarms": 2, "images": 325}}
     said, mark = originality.originality_words(_found(copies=2) | {"by_chance": 0.6}, _memory(1.0, 1.0) | alarms)
-    assert said.startswith("2 of 384 images are nearer to a training image, of 3 of 129 training subjects, than any")
+    assert said.startswith("2 of 384 images may be copies: they are nearer to a training image, of 3 of 129 training")
     assert "So are 2 of 325 held-out images" in said
     assert "look at the private report" in said
     assert mark == "warn"
+    assert "generate more" not in said
+    for few in ({"near_copies": 2}, {"near_copies": 5}):
+        found = _found() | {"by_chance": 0.46, "beyond_doubt": 2} | few
+        said, mark = originality.originality_words(found, _memory(1.0, 1.0) | alarms)
+        assert said.startswith("2 of 384 images are copies of a training image beyond doubt")
+        assert said.endswith("3 more may be copies, or false alarms.") == (few["near_copies"] == 5)
+        assert mark == "bad"
+    nobody = {"false_alarms": {"alarms": 0, "images": 0}}
+    assert originality.originality_words(_found(copies=2) | {"by_chance": 1.0}, _memory(1.0, 1.0) | nobody)[1] == "bad"
     sure = originality.originality_words(_found(copies=9) | {"by_chance": 0.02}, _memory(1.0, 1.0) | alarms)
     assert sure[1] == "bad"
+
+
+@pytest.mark.parametrize(("copies", "by_chance", "warned"), [(2, 0.6, True), (9, 0.01, True), (0, 1.0, False)])
+def test_doubtful_copies_stand_among_the_warnings(copies, by_chance, warned):
+    memory = _memory(0.4, 0.1) | {"false_alarms": {"alarms": 2, "images": 325}}
+    row = {"originality": _found(copies=copies) | {"by_chance": by_chance}}
+    assert (verdict.copies({"memorisation": memory}, row) is not None) == warned
+
+
+def test_five_in_a_hundred_exact_copies_are_beyond_doubt_and_people_are_counted_not_images(tmp_path):
+    train, test = _real(_smooth(60, 2, 1), "train"), _real(_smooth(24, 2, 2), "test")
+    pooled = nn.AvgPool2d(3)
+    memory = Memorisation(
+        COVARIATES, {"train": train, "test": test}, lambda x: pooled(x).flatten(1).double().numpy(),
+        SubjectResampler(train.subjects + test.subjects, 20), StageCache(tmp_path), 8,
+    )  # fmt: skip
+    images = torch.cat([train.images[:2], _smooth(38, 2, 3)])
+    asked = [f"test-{i // 2:02d}" for i in range(40)]  # pairs: both copies are of one profile
+    found = memory.figures(memory.nearness(images, train.covariates[:40]), asked)
+    assert found["beyond_doubt"] == 2 <= found["near_copies"]
+    assert found["near_copies"] == 2
+    assert memory.alarms == {"alarms": 0, "images": 24, "accused": 0, "people": 24}
+    assert found["by_chance"] == pytest.approx(20 / 44)  # 1 of 20 profiles against none of 24 people
+    said, mark = originality.originality_words(found, {"false_alarms": memory.alarms})
+    assert "2 of 40 images are copies of a training image beyond doubt" in said
+    assert mark == "bad"
+    new = memory.figures(memory.nearness(_smooth(40, 2, 4), train.covariates[:40]), asked)
+    assert new["beyond_doubt"] == 0
+
+
+@pytest.mark.parametrize(("parameters", "said"), [(0, "whole range of intensities"), (5, "the codec's latents")])
+def test_noise_is_explained_in_what_it_is_added_to(parameters, said):
+    assert said in originality._own_hand({"cost": {"codec_parameters": parameters}})
 
 
 def test_words_of_membership():

@@ -122,13 +122,16 @@ class Memorisation:
         self.alarms = self._false_alarms(raw)
 
     def _false_alarms(self, raw: dict[str, Array]) -> dict[str, int]:
-        """Held-out images that any detector calls copies when other held-out people set its scale, and of how many."""
+        """Held-out images and people that any detector accuses when others set its scale, and of how many."""
         names, people = np.unique(np.asarray(self.test.subjects), return_inverse=True)
         half = numpy_generator("false alarms", self.seed).permutation(len(names))[people.ravel()]
         found = [alarms_among_others(raw[name], self.held_out.group, half, BEYOND[name]) for name in DETECTORS]
         known = [flagged for flagged in found if flagged is not None]
-        alarms = int(np.any(known, axis=0).sum()) if known else 0
-        return {"alarms": alarms, "images": len(half) if known else 0}
+        if not known:
+            return {"alarms": 0, "images": 0, "accused": 0, "people": 0}
+        flagged = np.any(known, axis=0)
+        accused = len(np.unique(people.ravel()[flagged]))
+        return {"alarms": int(flagged.sum()), "images": len(half), "accused": accused, "people": len(names)}
 
     def nearness(self, images: Tensor, covariates: Tensor) -> Nearness:
         """Nearness of images ``(N, C, *spatial)`` with covariates ``(N, K)``, in units of held-out images."""
@@ -150,10 +153,14 @@ class Memorisation:
             subjects: whose covariates were asked for.
 
         Returns:
-            The part "originality" of ``metrics.json``: how many are near copies, by any detector and by each; of how
-            many training subjects; the excess over held-out images; and median correlations.
+            The part "originality" of ``metrics.json``: how many are near copies, by any detector, beyond doubt and by
+            each; how likely as many profiles of new people are; of how many training subjects; the excess over
+            held-out images; and median correlations.
         """
         flagged = self.copies(found)
+        sure = np.any([found.z[name] > scale.sure for name, scale in self.scales.items()], axis=0)
+        accused = {subject for subject, hit in zip(subjects, flagged["either"].tolist(), strict=True) if hit}
+        by_chance = chance_of_as_many(len(accused), len(set(subjects)), self.alarms["accused"], self.alarms["people"])
         weights = (self._weights(subjects), self._weights(self.test.subjects))
         copied = {self.train.subjects[row] for row in found.rows[flagged["pixels"], 0].tolist()}
         copied |= {self.train.subjects[row] for row in found.rows[flagged["lead"], 0].tolist()}
@@ -165,7 +172,8 @@ class Memorisation:
         return {
             "images": len(subjects),
             "near_copies": int(flagged["either"].sum()),
-            "by_chance": chance_of_as_many(int(flagged["either"].sum()), len(subjects), *self.alarms.values()),
+            "beyond_doubt": int(sure.sum()),
+            "by_chance": by_chance,
             "by_detector": {name: int(flagged[name].sum()) for name in DETECTORS},
             "fraction": self._fraction(flagged["either"], subjects, weights[0]),
             "training_subjects": len(set(self.train.subjects)),

@@ -50,12 +50,19 @@ def originality_words(found: Metrics | None, memory: Metrics | None) -> Words:
     if found["near_copies"]:
         of = f"of {found['copied_subjects']} of {found['training_subjects']} training subjects"
         chance, alarms = found.get("by_chance"), memory.get("false_alarms")
-        if chance is None or not alarms or chance < CHANCE:
+        if chance is None or not alarms or not alarms["images"] or chance < CHANCE:
             return f"{found['near_copies']} of {images} images are near copies of a training image, {of}.", "bad"
+        if sure := found.get("beyond_doubt", 0):
+            said = (
+                f"{sure} of {images} images are copies of a training image beyond doubt: by more than twice the "
+                "spreads that tell a copy from held-out people"
+            )
+            more = found["near_copies"] - sure
+            return f"{said}. {more} more may be copies, or false alarms." if more else f"{said}.", "bad"
         return (
-            f"{found['near_copies']} of {images} images are nearer to a training image, {of}, than any held-out person "
-            f"is. So are {alarms['alarms']} of {alarms['images']} held-out images by the measure of other people, so "
-            f"these may be false alarms: look at the private report, generate more images, {MORE}.",
+            f"{found['near_copies']} of {images} images may be copies: they are nearer to a training image, {of}, than "
+            f"any held-out person is. So are {alarms['alarms']} of {alarms['images']} held-out images by the measure "
+            f"of other people, so these may also be false alarms: look at the private report, {MORE}.",
             "warn",
         )
     said = f"No copies found among {images} images by a detector of recall {_percent(memory['recall']['value'])}"
@@ -114,10 +121,11 @@ def originality_row(metrics: Metrics) -> tuple[str, str, str, Words]:
 
 _OWN_HAND = (
     " Some copies are in the generator's own hand: training images were partly noised, and drawn again by the model "
-    "with their own covariates, as a person it knew by heart would be drawn (SDEdit). Noise of 1 is as large as half "
-    "of the whole range of intensities, and much of the person is then drawn anew. They count in the recall of all "
-    "kinds."
+    "with their own covariates, as a person it knew by heart would be drawn (SDEdit). {noise}, "
+    "and much of the person is then drawn anew. They count in the recall of all kinds."
 )
+_NOISE = "Noise of 1 is as large as half of the whole range of intensities"
+_NOISE_OF_LATENTS = "Noise of 1 is as large as the spread of the codec's latents, to which it is added"
 
 
 def originality_section(evidence: Evidence) -> str:
@@ -146,7 +154,11 @@ def originality_section(evidence: Evidence) -> str:
             "Controls: copies of training images were planted, as they are and altered, and looked for in the same "
             "way. False alarms are held-out images, altered likewise, that were called copies."
             + _alarms_words(memory)
-            + (_OWN_HAND if memory["redrawn"] else f" Copies {OWN_HAND}, with its own faults, were not planted.")
+            + (
+                _own_hand(metrics)
+                if memory["redrawn"]
+                else f" Copies {OWN_HAND}, with its own faults, were not planted."
+            )
         ),
         _planted(memory),
     ]
@@ -161,6 +173,12 @@ def originality_section(evidence: Evidence) -> str:
     return page.section("Are the images new?", *parts)
 
 
+def _own_hand(metrics: Metrics) -> str:
+    """How copies in the generator's own hand are planted; a latent model's are noised as latents, not as images."""
+    latent = bool((metrics.get("cost") or {}).get("codec_parameters"))
+    return _OWN_HAND.format(noise=_NOISE_OF_LATENTS if latent else _NOISE)
+
+
 def _alarms_words(memory: Metrics) -> str:
     """How often a new person is taken for a copy."""
     found = memory.get("false_alarms")
@@ -168,8 +186,9 @@ def _alarms_words(memory: Metrics) -> str:
         return ""
     return (
         f" Judged by the other half of held-out people, {found['alarms']} of {found['images']} held-out images as they "
-        "are were called copies; new people would be about as often, or less. Copies are called so where more are "
-        "found than such alarms explain."
+        "are were called copies; new people would be about as often, or less. Copies are called so where more "
+        "people asked for have one than such alarms among held-out people explain, and where they are beyond doubt: "
+        "by more than twice the spreads."
     )
 
 

@@ -164,7 +164,8 @@ _ORIGINALITY = _object(
     {
         "images": _COUNT,
         "near_copies": _COUNT | {"description": "found by any detector"},
-        "by_chance": _NUMBER | {"description": "how likely as many are among images of new people"},
+        "beyond_doubt": _COUNT | {"description": "z above twice that of a copy, and more of few held out"},
+        "by_chance": _NUMBER | {"description": "how likely as many profiles of new people are; null: not known"},
         "by_detector": _object(dict.fromkeys(_DETECTORS, _COUNT)),
         "fraction": _FIGURE,
         "training_subjects": _COUNT,
@@ -207,8 +208,8 @@ _MEMORISATION = _object(
         "kinds": {"type": "array", "items": _PLANTED, "minItems": 1},
         "thresholds": _BY_DETECTOR,
         "false_alarms": _object(
-            {"alarms": _COUNT, "images": _COUNT},
-            description="held-out images that a scale set by other held-out people calls copies",
+            {"alarms": _COUNT, "images": _COUNT, "accused": _COUNT, "people": _COUNT},
+            description="held-out images, and people with any, that a scale set by other held-out people calls copies",
         ),
         "redrawn": {"anyOf": [_REDRAWN, {"type": "null"}], "description": "copies that the model drew again"},
         "membership": {"anyOf": [_MEMBERSHIP, {"type": "null"}]},

@@ -198,9 +198,10 @@ def anatomy(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
 
 
 def copies(metrics: Metrics, row: Mapping[str, Any]) -> str | None:
-    """Whatever the words on originality call bad."""
-    words, mark = originality_words(row["originality"], metrics["memorisation"])
-    return words if mark == "bad" else None
+    """Whatever the words on originality call bad; and images that may be copies, as a doubt."""
+    found = row["originality"]
+    words, mark = originality_words(found, metrics["memorisation"])
+    return words if mark == "bad" or (found and found["near_copies"]) else None
 
 
 def knows(metrics: Metrics, row: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medgen.apps.report.compare.runs import Run
 from medgen.apps.report.words import headline
 
-__all__ = ["FIGURES", "Compared", "Reading"]
+__all__ = ["FIGURES", "Compared", "Figure", "Reading"]
 
 Figure = Mapping[str, float | None]
 DATA = ("cohort", "split", "images")
@@ -25,12 +25,14 @@ class Reading:
         reference: the same of real images, the ceiling or floor; None where 1 or 0 says it all.
         ideal: what a perfect generator would have.
         note: what else must be known, in words.
+        recall: of the search that found it; runs whose recalls' intervals do not overlap have no verdict.
     """
 
     figure: Figure
     reference: Figure | None
     ideal: float
     note: str = ""
+    recall: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _copies(run: Run) -> Reading | None:
         return None
     recall = memory["recall"]["value"]
     told = "" if recall is None else f", recall {100 * recall:.0f} %"
-    return Reading(found["fraction"], None, 0.0, f"{found['near_copies']} of {found['images']}{told}")
+    return Reading(found["fraction"], None, 0.0, f"{found['near_copies']} of {found['images']}{told}", memory["recall"])
 
 
 def _membership(run: Run) -> Reading | None:

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medgen.apps.report.compare.facts import FACTS, differing, fact_groups
-from medgen.apps.report.compare.figures import FIGURES, Compared, Reading
+from medgen.apps.report.compare.figures import FIGURES, Compared, Figure, Reading
 from medgen.apps.report.compare.runs import Run
 from medgen.apps.report.words import listed
 
 __all__ = ["compared_figures", "over_seeds", "verdict"]
 
 NONE_SEEN, DIFFER, FIRST, SECOND, UNDETERMINED = "no difference seen", "differ", "first", "second", "not determined"
+UNLIKE = "found with unlike recall"
 _SEED_KEYS = {"seed", "observed", "unobserved", "resume"}  # of training settings: seeds, and what follows from them
 
 
@@ -24,8 +25,11 @@ def verdict(one: Reading, other: Reading, figure: Compared) -> str:
 
     Returns:
         "no difference seen" where the intervals overlap; "first" or "second" where that one is nearer to the ideal by
-        more than both intervals; "differ" where neither is; "not determined" without intervals.
+        more than both intervals; "differ" where neither is; "not determined" without intervals;
+        "found with unlike recall" where one search finds surely more of what there is than the other.
     """
+    if _apart(one.recall, other.recall):
+        return UNLIKE
     ends = [(reading.figure["low"], reading.figure["high"]) for reading in (one, other)]
     if (
         any(end is None for pair in ends for end in pair)
@@ -41,6 +45,15 @@ def verdict(one: Reading, other: Reading, figure: Compared) -> str:
     if far < other_near:
         return FIRST
     return SECOND if other_far < near else DIFFER
+
+
+def _apart(one: Figure | None, other: Figure | None) -> bool:
+    """Whether both intervals are known and do not overlap."""
+    low, high = (one or {}).get("low"), (one or {}).get("high")
+    other_low, other_high = (other or {}).get("low"), (other or {}).get("high")
+    if low is None or high is None or other_low is None or other_high is None:
+        return False
+    return low > other_high or other_low > high
 
 
 def _distances(reading: Reading, figure: Compared) -> tuple[float, float]:
@@ -110,6 +123,7 @@ def _words(pairs: Sequence[tuple[str, str, str]], figure: Compared, count: int) 
         told.append("No difference seen between " + "; ".join(f"{a} and {b}" for a, b in alike) + ".")
     if any(said == UNDETERMINED for _, _, said in pairs):
         told.append("Not determined where an interval is lacking.")
+    told += [f"{a} and {b} are not compared: their searches differ in recall." for a, b, s in pairs if s == UNLIKE]
     return " ".join(told)
 
 
