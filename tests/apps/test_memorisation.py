@@ -231,6 +231,10 @@ def test_five_in_a_hundred_exact_copies_are_beyond_doubt_and_people_are_counted_
     assert mark == "bad"
     new = memory.figures(memory.nearness(_smooth(40, 2, 4), train.covariates[:40]), asked)
     assert new["beyond_doubt"] == 0
+    far = memory.nearness(_smooth(40, 2, 4), train.covariates[:40])
+    far.z["lead"][:] = 100.0
+    by_lead = memory.figures(far, asked)
+    assert (by_lead["near_copies"], by_lead["beyond_doubt"]) == (40, 0)
 
 
 @pytest.mark.parametrize(("parameters", "said"), [(0, "whole range of intensities"), (5, "the codec's latents")])

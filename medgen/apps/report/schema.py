@@ -164,7 +164,7 @@ _ORIGINALITY = _object(
     {
         "images": _COUNT,
         "near_copies": _COUNT | {"description": "found by any detector"},
-        "beyond_doubt": _COUNT | {"description": "z above twice that of a copy, and more of few held out"},
+        "beyond_doubt": _COUNT | {"description": "z above twice that of a copy, by pixels or features"},
         "by_chance": _NUMBER | {"description": "how likely as many profiles of new people are; null: not known"},
         "by_detector": _object(dict.fromkeys(_DETECTORS, _COUNT)),
         "fraction": _FIGURE,
