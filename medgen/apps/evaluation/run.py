@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from medgen.apps.evaluation.asked import guidance_scales, question_of
 from medgen.apps.evaluation.cache import StageCache
-from medgen.apps.evaluation.contrast import LabelContrast
 from medgen.apps.evaluation.cost import cost_of
 from medgen.apps.evaluation.efficiency import ProfileDistance, solver_rows, solver_settings
 from medgen.apps.evaluation.evidence import Evidence
 from medgen.apps.evaluation.fidelity import Fidelity, checked_scale, clamped
 from medgen.apps.evaluation.generated import GeneratedImages, Generator
 from medgen.apps.evaluation.judge import trained_judge
-from medgen.apps.evaluation.number import NumberAgreement
 from medgen.apps.evaluation.originality import originality
 from medgen.apps.evaluation.provenance import at_other_sites, cohort_notices, model_facts, provenance
-from medgen.apps.evaluation.question import Question
 from medgen.apps.evaluation.real import check_splits, draw_profiles
 from medgen.apps.evaluation.traits import Trait, find_traits, trait_figures
 from medgen.apps.evaluation.ventricles import ventricle_figures
@@ -142,9 +139,9 @@ class Evaluation:
         self.network, self.process, self.sampler, self.codec = network, process, sampler, codec
         self.covariates, self.cohort = covariates, cohort
         settings = {"epochs": judge_epochs, "patience": max(10, judge_epochs // 3), "seed": seed, "device": device}
-        self.question = _question(covariates, label, labels, judge, **settings)
+        self.question = question_of(covariates, label, labels, judge, **settings)
         self.output_dir, self.name, self.seed, self.replicates = Path(output_dir), name, seed, replicates
-        self.guidance, self.guidances = float(main), sorted({float(main), *_scales(guidances)})
+        self.guidance, self.guidances = float(main), sorted({float(main), *guidance_scales(guidances)})
         self.n_per_class, self.n_sweep = n_per_class, n_sweep
         self.solvers, self.solver_seeds = solver_settings(solvers, solver_seeds), solver_seeds
         self.model = model_facts(network, weights, cohort)
@@ -295,25 +292,3 @@ class Evaluation:
             subjects += list(target)
             strata += [f"{split}/{self.question.stratum(value)}" for value in target.values()]
         return SubjectResampler(subjects, self.replicates, self.seed, strata)
-
-
-def _scales(guidances: Sequence[float] | float) -> list[float]:
-    """The scales of the sweep as numbers."""
-    scales = [guidances] if isinstance(guidances, (int, float)) else guidances
-    if isinstance(scales, str) or not isinstance(scales, Sequence):
-        raise ValueError(f"guidances: expected scales such as [1.0, 2.0], found {guidances!r}")
-    for scale in scales:
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
-            raise ValueError(f"guidances: expected scales such as [1.0, 2.0], found {guidances!r}")
-    return [float(scale) for scale in scales]
-
-
-def _question(
-    covariates: Covariates, name: str, labels: Sequence[str] | None, judge: FeatureModel | None, **settings: Any
-) -> Question:
-    """A number where the covariate is continuous, else a label."""
-    if name in covariates and not covariates.is_categorical(name):
-        if labels is not None:
-            raise ValueError(f"labels: found {list(labels)}, but {name} is a number and has none")
-        return NumberAgreement(covariates, name, judge, **settings)
-    return LabelContrast(covariates, name, labels, judge, **settings)
