@@ -108,7 +108,7 @@ def test_the_manifest_says_what_training_cost_and_a_resume_adds_to_it(tmp_path):
     took = read_manifest(tmp_path / "model.pt")["training"]
     assert took["processes"] == 1
     assert took["images"] == read_manifest(tmp_path / "model.pt")["iteration"] * trainer.batch_size
-    assert 0 <= took["seconds"] <= handler.seconds
+    assert 0 <= took["seconds"] <= handler.seconds + 0.05  # the manifest holds tenths of a second
     assert "thread" in took["device"]
     before = handler.seconds
     assert handler.seconds == before  # the clock stands when training is over
